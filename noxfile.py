@@ -1,0 +1,101 @@
+"""Every task of a developer, each in an environment of its own: `nox -l` lists them, `nox -s NAME` runs one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "uv"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "typecheck", "test"]
+
+ROOT = Path(__file__).parent
+CONSTRAINTS = ROOT / ".ci" / "constraints.txt"
+DISTRIBUTIONS = ["qrmi_core", "qrmi_local", "qrmi_testkit"]
+TEST_TOOLS = ["pytest", "hypothesis", "jsonschema", "uv", "qiskit-ibm-runtime"]
+DOCS_TOOLS = ["sphinx", "myst-parser", "furo"]
+
+
+def install(session: nox.Session, *what: str) -> None:
+    """Install *what* with the pinned versions."""
+    session.install("-c", str(CONSTRAINTS), *what)
+
+
+def install_ours(session: nox.Session, *extra: str) -> None:
+    """Install our distributions in place, and *extra* beside them."""
+    ours = [word for folder in DISTRIBUTIONS for word in ("-e", f"./{folder}{'[plot]' * (folder == 'qrmi_core')}")]
+    install(session, *ours, *extra)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, and the arrows between the distributions."""
+    install_ours(session, "ruff", "import-linter")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports")
+
+
+@nox.session
+def typecheck(session: nox.Session) -> None:
+    """mypy, strict."""
+    install_ours(session, "mypy")
+    session.run("mypy", *(f"{folder}/src" for folder in DISTRIBUTIONS))
+
+
+@nox.session
+def test(session: nox.Session) -> None:
+    """The tests, from outside the sources so that only what is installed is imported."""
+    install_ours(session, *TEST_TOOLS, *DOCS_TOOLS)
+    session.run("pytest", *session.posargs, env={"PYTHONSAFEPATH": "1"})
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The budgets of the design as ratios measured in one run; writes docs/benchmarks.md."""
+    install_ours(session, "uv")
+    session.run("python", "tests/bench/run.py", *session.posargs, env={"PYTHONSAFEPATH": "1"})
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation, into docs/_build/html."""
+    install_ours(session, *DOCS_TOOLS)
+    session.run("sphinx-build", "-W", "--keep-going", "-q", "docs", "docs/_build/html")
+    session.log("open docs/_build/html/index.html")
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """A Bell pair on the embedded simulator: the result as text bars and as a picture."""
+    install(session, "-e", "./qrmi_core[plot]", "-e", "./qrmi_local")
+    out = ROOT / "demo-out"
+    out.mkdir(exist_ok=True)
+    result, picture = os.path.relpath(out / "bell.json"), os.path.relpath(out / "bell.png")
+    session.run("qrun", "sample", "examples/bell.qasm", result, "--shots", "1000")
+    session.run("qrmi", "result", "plot", result, "-o", picture)
+    session.run("qrmi", "result", "show", result)
+    session.log(f"the picture is in {picture}, the result in {result}")
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Wheels and source distributions of everything, into dist/."""
+    install(session, "uv")
+    session.run("uv", "build", "--all-packages", "--out-dir", "dist")
+
+
+@nox.session
+def constraints(session: nox.Session) -> None:
+    """Pin anew: the newest versions that work together, as name==version lines."""
+    session.install("uv")
+    every = [f"{folder}/pyproject.toml" for folder in DISTRIBUTIONS]
+    wanted = ROOT / ".nox" / "tools.in"
+    wanted.write_text("\n".join([*TEST_TOOLS, *DOCS_TOOLS, "nox", "ruff", "mypy", "import-linter", "hatchling"]) + "\n")
+    session.run(
+        "uv", "pip", "compile", "--universal", "--python-version", "3.11", "--all-extras", "--no-header",
+        "--no-annotate", "--no-emit-package", "qrmi-core", "--no-emit-package", "qrmi-local", "--upgrade", "-q",
+        *every, str(wanted), "-o", str(CONSTRAINTS),
+    )  # fmt: skip

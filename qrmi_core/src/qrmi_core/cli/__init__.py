@@ -1,0 +1,104 @@
+"""The commands `qrmi`, `qrun` and `qrmi_task_runner`.
+
+Nothing but argparse is imported until a command is chosen: help, completion and a plain failure are instant, although
+the libraries behind are not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+COMMANDS = {
+    "resources": ("qrmi_core.cli.resources", "list the resources that you can use"),
+    "result": ("qrmi_core.cli.result", "look at a result: show, plot"),
+    "config": ("qrmi_core.cli.config", "check a qrmi_config.json, or print its JSON Schema"),
+    "doctor": ("qrmi_core.cli.doctor", "say what is installed, what is wrong and how to mend it"),
+}
+"""Word -> what it does, and its module with ``configure(parser)``, ``run(args)`` and ``INTERMIXED``: options may stand
+between names."""
+
+_USAGE = 2
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose errors are one line, as all of ours are."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(_USAGE, f"{self.prog}: {message}. See {self.prog} --help\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command `qrmi`."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help", "--version"):
+        return _front(words)
+    module = _module(words[0])
+    if module is None:
+        known = ", ".join(COMMANDS)
+        sys.stderr.write(f"qrmi: there is no command {words[0]!r}. There are: {known}. See qrmi --help\n")
+        return _USAGE
+    return _guarded(f"qrmi {words[0]}", module, words[1:])
+
+
+def qrun(argv: Sequence[str] | None = None) -> int:
+    """The command `qrun`."""
+    return _guarded("qrun", "qrmi_core.cli.run", list(sys.argv[1:] if argv is None else argv))
+
+
+def task_runner(argv: Sequence[str] | None = None) -> int:
+    """The command `qrmi_task_runner`, the ecosystem's name for `qrun`."""
+    return _guarded("qrmi_task_runner", "qrmi_core.cli.task_runner", list(sys.argv[1:] if argv is None else argv))
+
+
+def _guarded(prog: str, module: str, words: list[str]) -> int:
+    """Run one command; the only place where an error of ours ends as one line and an exit status."""
+    from qrmi_core.errors import QrmiError
+
+    command = importlib.import_module(module)
+    parser = Parser(prog=prog, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    command.configure(parser)
+    try:
+        parse = parser.parse_intermixed_args if command.INTERMIXED else parser.parse_args
+        status: int = command.run(parse(words))
+    except QrmiError as exc:
+        from qrmi_core.redaction import mask
+
+        for line in mask(str(exc)).splitlines():
+            sys.stderr.write(f"{prog}: {line}\n")
+        return exc.exit_status
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{prog}: interrupted\n")
+        return 130
+    return status
+
+
+def _front(words: list[str]) -> int:
+    if words[:1] == ["--version"]:
+        from importlib.metadata import version
+
+        print(f"qrmi-core {version('qrmi-core')}")
+        return 0
+    parser = Parser(
+        prog="qrmi",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="qrmi COMMAND ...",
+        description="Quantum processors for the jobs of an HPC centre. To run something: qrun --help.",
+        epilog="commands:\n" + "\n".join(f"  {word:<12}{text}" for word, (_, text) in COMMANDS.items()),
+    )
+    parser.add_argument("--version", action="store_true", help="print the version")
+    parser.print_help(sys.stdout if words else sys.stderr)
+    return 0 if words else _USAGE
+
+
+def _module(word: str) -> str | None:
+    if word in COMMANDS:
+        return COMMANDS[word][0]
+    from importlib.metadata import entry_points
+
+    for point in entry_points(group="qrmi.commands", name=word):
+        return point.module
+    return None

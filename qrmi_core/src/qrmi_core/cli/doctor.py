@@ -1,0 +1,118 @@
+"""`qrmi doctor`: what is installed, which types there are, what is wrong, and how to mend it."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, entry_points, version
+
+INTERMIXED = True
+
+Finding = tuple[str, str, str]
+"""What was looked at; ``ok``, ``note`` or ``WRONG``; what was found, and the remedy."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.description = "Say what is installed, which resource types there are, what is wrong and how to mend it."
+    parser.add_argument("--config", metavar="FILE", help="look at this qrmi_config.json")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command. The exit status is 2 if something is wrong."""
+    findings = [*_installation(), *_backends(), *_hooks(), *_resources(args.config), *_state()]
+    for what, verdict, text in findings:
+        sys.stdout.write(f"{verdict:<6}{what}: {text}\n")
+    wrong = sum(verdict == "WRONG" for _, verdict, _ in findings)
+    sys.stdout.write(f"{wrong} wrong\n" if wrong else "nothing wrong\n")
+    return 2 if wrong else 0
+
+
+def _installation() -> Iterator[Finding]:
+    yield "python", "ok", f"{platform.python_version()}, {sys.executable}"
+    yield "qrmi-core", "ok", version("qrmi-core")
+    try:
+        other = version("qrmi")
+    except PackageNotFoundError:
+        return
+    yield (
+        "qrmi",
+        "note",
+        f"the distribution qrmi {other} is installed too. It is another project, which owns the import "
+        "name qrmi; ours are qrmi_core and its siblings, and both work side by side",
+    )
+
+
+def _backends() -> Iterator[Finding]:
+    from qrmi_core import registry
+    from qrmi_core.errors import BackendError
+
+    points = registry.installed()
+    if not points:
+        yield "backends", "note", 'none is installed. Install one: pip install "qrmi-local"'
+    for type_ in dict.fromkeys(point.name for point in points):
+        try:
+            found = registry.backend(type_)
+        except BackendError as exc:
+            yield f"type {type_}", "WRONG", str(exc)
+        else:
+            point = next(point for point in points if point.name == type_)
+            yield (
+                f"type {type_}",
+                "ok",
+                f"{registry.distribution(point)}, executes {', '.join(sorted(found.payloads))}",
+            )
+    for type_, distribution in registry.known_types().items():
+        if not any(point.name == type_ for point in points):
+            yield f"type {type_}", "note", f'not installed. If you need it: pip install "{distribution}"'
+
+
+def _hooks() -> Iterator[Finding]:
+    from qrmi_core import hooks
+    from qrmi_core.errors import ConfigError
+
+    names = [point.name for point in entry_points(group=hooks.GROUP)]
+    if not names:
+        return
+    try:
+        hooks.Hooks.installed()
+    except ConfigError as exc:
+        yield "hooks", "WRONG", str(exc)
+    else:
+        yield "hooks", "ok", ", ".join(names)
+
+
+def _resources(config_path: str | None) -> Iterator[Finding]:
+    from qrmi_core import host, job, registry
+    from qrmi_core.errors import BackendNotInstalled, QrmiError
+    from qrmi_core.redaction import mask
+
+    try:
+        found = job.available(config_path)
+    except QrmiError as exc:
+        for line in mask(str(exc)).splitlines():
+            yield "resources", "WRONG", line
+        return
+    if not found:
+        yield "resources", "note", "none is configured, and no installed backend offers a default"
+    for opening in found:
+        try:
+            host.load_settings(registry.backend(opening.type), opening)
+        except BackendNotInstalled as exc:
+            yield f"resource {opening.name}", "note", str(exc)
+        except QrmiError as exc:
+            yield f"resource {opening.name}", "WRONG", mask(" ".join(str(exc).split()))
+        else:
+            yield f"resource {opening.name}", "ok", f"type {opening.type}, from {opening.source}"
+
+
+def _state() -> Iterator[Finding]:
+    from qrmi_core import host
+    from qrmi_core.errors import ConfigError
+
+    try:
+        yield "state", "ok", str(host.state_root())
+    except ConfigError as exc:
+        yield "state", "WRONG", str(exc)

@@ -1,0 +1,138 @@
+"""Where a result goes: a file, written as a whole or not at all, or standard output. It is never lost."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from attrs import frozen
+
+from qrmi_core.errors import ConfigError, QrmiError, ResultNotSaved
+from qrmi_core.host import state_root
+
+_STDOUT = "standard output"
+
+
+@frozen
+class Output:
+    """A file, or standard output where there is none."""
+
+    path: Path | None
+
+    @classmethod
+    def of(cls, text: str | None, *, each_task: bool, environ: Mapping[str, str] = os.environ) -> Output | None:
+        """Make it of what the user wrote; None if this process is not the one of its step that submits.
+
+        Raises:
+            ConfigError: an unknown ``%``, or several tasks that would write one file.
+        """
+        rank = environ.get("SLURM_PROCID", "0")
+        tasks = environ.get("SLURM_STEP_NUM_TASKS") or environ.get("SLURM_NTASKS") or "1"
+        if tasks != "1" and each_task and "%t" not in (text or ""):
+            raise ConfigError.one(
+                "OUTPUT",
+                "",
+                f"is {'one file' if text else 'not given'} for {tasks} tasks",
+                "With --each-task put %t into its name",
+            )
+        if not each_task and rank != "0":
+            sys.stderr.write(f"qrun: task {rank} of {tasks}: task 0 submits for all of them; see --each-task\n")
+            return None
+        if text is None:
+            return cls(None)
+        values = {"%j": environ.get("SLURM_JOB_ID", "0"), "%t": rank, "%%": "%"}
+
+        def fill(match: re.Match[str]) -> str:
+            if match.group() not in values:
+                raise ConfigError.one("OUTPUT", "", f"{text!r} holds {match.group()!r}", "There are %j, %t and %%")
+            return values[match.group()]
+
+        return cls(Path(re.sub(r"%.?", fill, text)))
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return _STDOUT if self.path is None else str(self.path)
+
+    def check(self) -> None:
+        """Before anything is submitted: can it be written?
+
+        Raises:
+            ConfigError: it cannot.
+        """
+        if self.path is None:
+            return
+        cause = None
+        try:
+            if self.path.is_dir():
+                cause = "is a folder"
+            else:
+                with tempfile.TemporaryFile(dir=self.path.parent):
+                    pass
+        except OSError as exc:
+            cause = f"cannot be written: {exc.strerror}"
+        if cause:
+            raise ConfigError.one(self.name, "", cause, "Choose another OUTPUT. Nothing was submitted")
+
+    def save(self, content: bytes, task_id: str) -> None:
+        """Write *content*.
+
+        Raises:
+            ResultNotSaved: it could not be written; it is kept elsewhere, and the message says where.
+        """
+        try:
+            if self.path is None:
+                _print(content)
+            else:
+                _replace(self.path, content)
+        except OSError as exc:
+            kept = _keep(content, task_id)
+            if self.path is None:  # or the interpreter would try again at its end
+                with suppress(OSError):
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            raise ResultNotSaved(self.name, exc.strerror or str(exc), str(kept)) from exc
+
+
+def _print(content: bytes) -> None:
+    sys.stdout.buffer.write(content)
+    if not content.endswith(b"\n"):
+        sys.stdout.buffer.write(b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(part).chmod(0o666 & ~mask)  # mkstemp makes 0600; a result is as readable as any other file
+        Path(part).replace(path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(part)
+        raise
+
+
+def _keep(content: bytes, task_id: str) -> Path:
+    name = f"result-{task_id}.json"
+    folders = [Path(tempfile.gettempdir())]
+    with suppress(QrmiError):
+        folders.insert(0, state_root() / "results")
+    problem: OSError | None = None
+    for folder in folders:
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _replace(folder / name, content)
+            return folder / name
+        except OSError as exc:
+            problem = exc
+    raise problem or OSError("nowhere to keep the result")

@@ -1,0 +1,62 @@
+"""`qrmi resources`: what you can use from here."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qrmi_core.host import Opening
+
+INTERMIXED = True
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.description = "List the resources that you can use: of this job, of the configuration, or the default."
+    parser.add_argument("--config", metavar="FILE", help="list this qrmi_config.json")
+    parser.add_argument("--check", action="store_true", help="ask each one whether it accepts tasks now")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from qrmi_core import job, log
+
+    log.configure("warning")
+    rows = [
+        {"name": opening.name, "type": opening.type, "status": _status(opening, args.check), "source": opening.source}
+        for opening in job.available(args.config)
+    ]
+    if args.json:
+        sys.stdout.write(json.dumps(rows, indent=1) + "\n")
+    elif rows:
+        titles = {key: key.upper() for key in rows[0]}
+        widths = {key: max(len(row[key]) for row in (titles, *rows)) for key in titles}
+        for row in (titles, *rows):
+            sys.stdout.write("  ".join(f"{row[key]:<{width}}" for key, width in widths.items()).rstrip() + "\n")
+    else:
+        sys.stdout.write(
+            "No resource is configured and no installed backend offers a default. Install one: "
+            'pip install "qrmi-local", or name a configuration with --config.\n'
+        )
+    return 0
+
+
+def _status(opening: Opening, check: bool) -> str:
+    from qrmi_core import host, registry
+    from qrmi_core.errors import BackendNotInstalled, QrmiError
+    from qrmi_core.redaction import mask
+
+    try:
+        if not check:
+            host.load_settings(registry.backend(opening.type), opening)
+            return "configured"
+        with host.open_resource(opening) as resource:
+            return "accessible" if resource.is_accessible() else "not accessible"
+    except BackendNotInstalled as exc:
+        return f"not installed. {exc.detail}"
+    except QrmiError as exc:
+        return mask(" ".join(exc.sentence().split()))

@@ -1,0 +1,252 @@
+"""Every error of ours, as one tree of plain exception classes.
+
+    QrmiError
+      ConfigError              a file, option or variable is wrong
+      BackendError             a backend cannot be loaded                     .type
+        BackendNotInstalled    BackendBroken    BackendConflict
+      PayloadError             what was asked to run is wrong                 .source .path
+      ResourceError            about one resource                            .resource
+        NotOffered             ResourceUnavailable   AcquireTimeout
+        AuthenticationFailed   AuthorizationRefused  UnexpectedReply
+      TaskError                about one task                                .resource .task_id
+        TaskNotFound           TaskNotReady          TaskFailed
+        TaskCancelled          TaskTimeLimit
+      ResultNotSaved           the task completed, but its result is not where it was asked for
+
+An error keeps facts in fields and builds its sentence in ``__str__``: what happened, to which thing, what to do now. It
+ends with the anchor of its entry in the reference. Fields travel through pickle, because they are the positional
+arguments. Nothing here imports anything: the command line can fail without paying for a library.
+"""
+
+from __future__ import annotations
+
+import re
+
+
+class QrmiError(Exception):
+    """The root: catch this to catch everything that we raise on purpose."""
+
+    exit_status: int = 1
+    """What a command ends with when this error ends it."""
+
+    @classmethod
+    def anchor(cls) -> str:
+        """The id of this error's entry on the page ``reference/errors`` of the documentation."""
+        return "error-" + re.sub(r"(?<=[a-z])(?=[A-Z])", "-", cls.__name__).lower()
+
+    def sentence(self) -> str:
+        """What happened, to which thing, and what to do now, without the anchor."""
+        return ": ".join(str(arg) for arg in self.args)
+
+    def __str__(self) -> str:
+        return f"{self.sentence()} [{self.anchor()}]"
+
+
+class ConfigError(QrmiError):
+    """A configuration file, an option or an environment variable is wrong. Retrying cannot help.
+
+    All faults of one source are reported at once.
+    """
+
+    exit_status = 2
+
+    def __init__(self, source: str, faults: tuple[tuple[str, str, str], ...]) -> None:
+        """*source*: the file, variable or option; *faults*: ``(path, problem, remedy)`` of each."""
+        super().__init__(source, faults)
+        self.source = source
+        self.faults = faults
+
+    @classmethod
+    def one(cls, source: str, path: str, problem: str, remedy: str) -> ConfigError:
+        """The common case of a single fault."""
+        return cls(source, ((path, problem, remedy),))
+
+    def sentence(self) -> str:
+        lines = [
+            ": ".join(part for part in (self.source, path, problem) if part) + f". {remedy}"
+            for path, problem, remedy in self.faults
+        ]
+        return "\n".join(lines)
+
+
+class BackendError(QrmiError):
+    """A backend, the plugin of one type, cannot be used at all."""
+
+    exit_status = 2
+
+    def __init__(self, type_: str, detail: str) -> None:
+        super().__init__(type_, detail)
+        self.type = type_
+        self.detail = detail
+
+
+class BackendNotInstalled(BackendError):
+    """No installed distribution provides this resource type. ``detail`` says which one to install."""
+
+    def sentence(self) -> str:
+        return f"type {self.type!r}: no installed backend provides it. {self.detail}"
+
+
+class BackendBroken(BackendError):
+    """A distribution provides this type, but its plugin cannot be loaded or breaks the contract."""
+
+    def sentence(self) -> str:
+        return (
+            f"type {self.type!r}: {self.detail}. Mend or uninstall that distribution; `qrmi doctor` lists all of them"
+        )
+
+
+class BackendConflict(BackendError):
+    """Two or more distributions provide the same type."""
+
+    def sentence(self) -> str:
+        return f"type {self.type!r}: provided by {self.detail}. Uninstall all but one of them"
+
+
+class PayloadError(QrmiError):
+    """What was asked to run is wrong. Nothing was submitted; mend the payload and submit again.
+
+    ``path`` is a JSON path into the payload (``$.parameters.pubs[0][2]``), or empty where the whole file is meant.
+    """
+
+    exit_status = 2
+
+    def __init__(self, source: str, path: str, problem: str, remedy: str) -> None:
+        super().__init__(source, path, problem, remedy)
+        self.source = source
+        self.path = path
+        self.problem = problem
+        self.remedy = remedy
+
+    def sentence(self) -> str:
+        where = ": ".join(part for part in (self.source, self.path) if part)
+        return f"{where}: {self.problem}. {self.remedy}. Nothing was submitted"
+
+
+class ResourceError(QrmiError):
+    """Something is wrong with one resource. Subclasses say what."""
+
+    exit_status = 3
+
+    def __init__(self, resource: str, detail: str) -> None:
+        super().__init__(resource, detail)
+        self.resource = resource
+        self.detail = detail
+
+
+class NotOffered(ResourceError):
+    """The backend of this resource does not have this optional verb. ``detail`` names the verb."""
+
+    exit_status = 2
+
+    def sentence(self) -> str:
+        return f"{self.resource}: its backend does not offer {self.detail}. Ask another resource, or do without"
+
+
+class ResourceUnavailable(ResourceError):
+    """The resource cannot be reached or does not accept work at the moment. A later try may succeed."""
+
+    def sentence(self) -> str:
+        return f"{self.resource}: unavailable: {self.detail}. Try again later, or another resource: `qrmi resources`"
+
+
+class AcquireTimeout(ResourceError):
+    """Others held the resource for as long as we were willing to wait. ``detail`` says how long and who, if known."""
+
+    def sentence(self) -> str:
+        return f"{self.resource}: still held by others: {self.detail}. Try again later, or allow more time"
+
+
+class AuthenticationFailed(ResourceError):
+    """The service behind the resource refused the credential, or there is none."""
+
+    exit_status = 4
+
+    def sentence(self) -> str:
+        return (
+            f"{self.resource}: authentication failed: {self.detail}. "
+            "Check the credential in the resource's configuration"
+        )
+
+
+class AuthorizationRefused(ResourceError):
+    """A ``qrmi_authorize`` hook refused this run the resource, or could not decide: hooks fail closed."""
+
+    exit_status = 4
+
+    def sentence(self) -> str:
+        return f"{self.resource}: not authorised: {self.detail}. Ask the administrators of this site"
+
+
+class UnexpectedReply(ResourceError):
+    """The service answered something that its documentation does not allow."""
+
+    def sentence(self) -> str:
+        return (
+            f"{self.resource}: unexpected reply: {self.detail}. "
+            "Report this to the backend's maintainers; the service may have changed"
+        )
+
+
+class TaskError(QrmiError):
+    """Something is wrong with one task."""
+
+    def __init__(self, resource: str, task_id: str, detail: str = "") -> None:
+        super().__init__(resource, task_id, detail)
+        self.resource = resource
+        self.task_id = task_id
+        self.detail = detail
+
+
+class TaskNotFound(TaskError):
+    """The resource knows no task of this id, or no longer."""
+
+    def sentence(self) -> str:
+        return f"{self.resource}: no task {self.task_id!r}. Check the id; finished tasks are forgotten after a while"
+
+
+class TaskNotReady(TaskError):
+    """The task has no result yet. ``detail`` is its present status."""
+
+    def sentence(self) -> str:
+        return f"{self.resource}: task {self.task_id} has no result yet ({self.detail}). Wait for it: `task_wait`"
+
+
+class TaskFailed(TaskError):
+    """The task ended without a result. ``detail`` is the reason that the backend gave."""
+
+    def sentence(self) -> str:
+        return f"{self.resource}: task {self.task_id} failed: {self.detail}"
+
+
+class TaskCancelled(TaskError):
+    """The task was stopped before it completed. ``detail`` says by whom or why, where that is known."""
+
+    def sentence(self) -> str:
+        cause = f": {self.detail}" if self.detail else ""
+        return f"{self.resource}: task {self.task_id} was cancelled{cause}. Submit it again if that was not intended"
+
+
+class TaskTimeLimit(TaskError):
+    """The time limit passed before the task ended; the task was cancelled. ``detail`` is the limit."""
+
+    exit_status = 124
+
+    def sentence(self) -> str:
+        return f"{self.resource}: task {self.task_id} was cancelled at the time limit of {self.detail}. Raise --timeout"
+
+
+class ResultNotSaved(QrmiError):
+    """The task completed, but its result could not be written where it was asked for. It was kept elsewhere."""
+
+    def __init__(self, output: str, cause: str, kept_at: str) -> None:
+        super().__init__(output, cause, kept_at)
+        self.output = output
+        self.cause = cause
+        self.kept_at = kept_at
+
+    def sentence(self) -> str:
+        return (
+            f"{self.output}: the result could not be written: {self.cause}. "
+            f"The task completed and its result is kept in {self.kept_at}: move it from there"
+        )

@@ -1,0 +1,225 @@
+"""Opening a resource: from a name, a type and variables to a `QuantumResource` that keeps the contract's promises."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from attrs import evolve, frozen
+
+from qrmi_core import declarations, log, redaction, registry, variables
+from qrmi_core.backend import Backend, Context, QuantumResource
+from qrmi_core.config import SecretReference
+from qrmi_core.errors import ConfigError, PayloadError
+from qrmi_core.models import AcquireRequest, Session, TaskPlan, TaskState, Usage
+from qrmi_core.payload import Payload
+from qrmi_core.polling import Clock, SystemClock, poll
+
+_T = TypeVar("_T")
+
+
+@frozen(kw_only=True)
+class Opening:
+    """What is needed to open one resource."""
+
+    name: str
+    type: str
+    environment: Mapping[str, str | SecretReference]
+    """Variables without the resource's name in front."""
+    source: str
+    """The file or place they come from, for messages."""
+    path: str = ""
+    acquisition_token: str | None = None
+    timeout_s: float | None = None
+    """When the surrounding job ends, from now."""
+
+    def with_variables(self, extra: Mapping[str, str]) -> Opening:
+        """The same, with *extra* variables in place of those of the same name."""
+        return evolve(self, environment={**self.environment, **extra}) if extra else self
+
+
+def open_resource(opening: Opening, *, clock: Clock | None = None) -> Hosted:
+    """Open one resource in this process.
+
+    Raises:
+        BackendError: its type cannot be used.
+        ConfigError: its settings are wrong.
+    """
+    backend = registry.backend(opening.type)
+    clock = clock or SystemClock()
+    logger = log.logger(resource=opening.name)
+    values = load_settings(backend, opening)
+    declared = declarations.declaration(backend.settings)
+    foreign = sorted(name for name in opening.environment if not declared.owns(name))
+    if foreign:
+        logger.warning("settings.unused", variables=foreign)
+    ctx = Context(
+        name=opening.name,
+        type=opening.type,
+        settings=values,
+        log=logger,
+        clock=clock,
+        state_dir=state_dir(opening.name),
+        acquisition_token=opening.acquisition_token,
+        deadline=None if opening.timeout_s is None else clock.monotonic() + opening.timeout_s,
+    )
+    return Hosted(backend, ctx)
+
+
+def load_settings(backend: Backend, opening: Opening) -> Any:
+    """The settings of *opening*, parsed; its secrets are masked in everything we write from now on."""
+    declared = declarations.declaration(backend.settings)
+    environment: dict[str, str] = {}
+    for name, value in opening.environment.items():
+        if isinstance(value, SecretReference):
+            try:
+                environment[name] = value.resolve()
+            except ValueError as exc:
+                where = ".".join(part for part in (opening.path, name) if part)
+                raise ConfigError.one(opening.source, where, str(exc), "Set it, or mend the reference") from exc
+        else:
+            environment[name] = value
+    for name in declared.secrets(environment):
+        redaction.remember(environment[name])
+    return declarations.load(backend.settings, environment, source=opening.source, path=opening.path)
+
+
+def state_root(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where what outlives a process is kept; made if need be, mode 0700, ours."""
+    named = environ.get(variables.STATE_DIR)
+    home = environ.get("XDG_STATE_HOME") or (environ.get("HOME") and f"{environ['HOME']}/.local/state")
+    candidates = [Path(named)] if named else [Path(home) / "qrmi"] if home else []
+    candidates.append(Path(tempfile.gettempdir()) / f"qrmi-{os.getuid()}")
+    problem: OSError | None = None
+    for candidate in candidates:
+        try:
+            candidate.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if candidate.stat().st_uid == os.getuid() and os.access(candidate, os.W_OK | os.X_OK):
+                return candidate
+        except OSError as exc:
+            problem = exc
+    raise ConfigError.one(
+        f"${variables.STATE_DIR}",
+        str(candidates[0]),
+        f"cannot be used: {problem or 'not ours'}",
+        "Name a folder of yours on a disk with space",
+    ) from problem
+
+
+def state_dir(resource: str) -> Path:
+    """The folder of *resource* below `state_root`."""
+    folder = state_root() / "resources" / resource
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+class Hosted(QuantumResource):
+    """A backend's resource behind what the host adds: one call at a time unless it is concurrent, checked payloads."""
+
+    concurrent = True
+
+    def __init__(self, backend: Backend, ctx: Context) -> None:
+        super().__init__(ctx)
+        self.backend = backend
+        self.inner = backend.open(ctx)
+        self.inner.ctx = ctx
+        self.can_resend = self.inner.can_resend  # type: ignore[misc]
+        self.is_told = type(self.inner).task_wait is not QuantumResource.task_wait
+        """It learns of a task's end by itself, rather than by being asked."""
+        self._turn: Any = _Anybody() if self.inner.concurrent else threading.RLock()
+
+    def __repr__(self) -> str:
+        return f"<{self.ctx.type} resource {self.ctx.name!r}>"
+
+    def __enter__(self) -> Hosted:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _call(self, verb: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
+        with self._turn:
+            return verb(*args, **kwargs)
+
+    def _check_kind(self, payload: Payload) -> None:
+        if payload.kind not in self.backend.payloads:
+            kinds = ", ".join(sorted(self.backend.payloads))
+            raise PayloadError(
+                payload.source,
+                "",
+                f"is of kind {payload.kind!r}, which {self.ctx.name} (type {self.ctx.type}) does not execute",
+                f"It executes: {kinds}",
+            )
+
+    def task_start(self, payload: Payload, *, key: str) -> str:
+        self._check_kind(payload)
+        return self._call(self.inner.task_start, payload, key=key)
+
+    def task_status(self, task_id: str) -> TaskState:
+        return self._call(self.inner.task_status, task_id)
+
+    def task_stop(self, task_id: str) -> None:
+        self._call(self.inner.task_stop, task_id)
+
+    def task_result(self, task_id: str) -> bytes:
+        return self._call(self.inner.task_result, task_id)
+
+    def task_wait(self, task_id: str, timeout_s: float) -> TaskState:
+        if self.is_told:
+            return self.inner.task_wait(task_id, timeout_s)  # concurrent, by contract: a stop is not kept waiting
+        return poll(lambda: self.task_status(task_id), timeout_s, self.ctx.clock)
+
+    def task_logs(self, task_id: str) -> str:
+        return self._call(self.inner.task_logs, task_id)
+
+    def task_plan(self, payload: Payload) -> TaskPlan:
+        self._check_kind(payload)
+        return self._call(self.inner.task_plan, payload)
+
+    def task_usage(self, task_id: str) -> Usage:
+        return self._call(self.inner.task_usage, task_id)
+
+    def find_task(self, key: str) -> str | None:
+        return self._call(self.inner.find_task, key)
+
+    def sessions(self) -> Sequence[Session]:
+        return self._call(self.inner.sessions)
+
+    def resource_id(self) -> str:
+        return self._call(self.inner.resource_id)
+
+    def resource_type(self) -> str:
+        return self._call(self.inner.resource_type)
+
+    def is_accessible(self) -> bool:
+        return self._call(self.inner.is_accessible)
+
+    def acquire(self, request: AcquireRequest) -> str:
+        return self._call(self.inner.acquire, request)
+
+    def release(self, token: str) -> None:
+        self._call(self.inner.release, token)
+
+    def target(self) -> str:
+        return self._call(self.inner.target)
+
+    def metadata(self) -> dict[str, str]:
+        return self._call(self.inner.metadata)
+
+    def close(self) -> None:
+        self._call(self.inner.close)
+
+
+class _Anybody:
+    """A lock that keeps nobody out."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        return None

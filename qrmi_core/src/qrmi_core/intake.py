@@ -1,0 +1,114 @@
+"""From what the user has, a payload file, a bare circuit, standard input, to a checked `Payload`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from attrs import frozen
+
+from qrmi_core import kinds, primitive, sequence
+from qrmi_core.errors import ConfigError, PayloadError
+from qrmi_core.payload import Payload, parse_json
+
+_CIRCUITS = (".qasm", ".qpy")
+_QPY = b"QISKIT"
+
+
+@frozen(kw_only=True)
+class Options:
+    """What the command line says about the payload."""
+
+    mode: primitive.Mode | None = None
+    """`qrun sample` and `qrun estimate`."""
+    kind: str | None = None
+    shots: int | None = None
+    observables: Sequence[str] = ()
+    params: Sequence[str] = ()
+    variables: Sequence[str] = ()
+
+    def refuse(self, what: str, *, but: frozenset[str] = frozenset()) -> None:
+        """Raise ConfigError if an option is set that makes no sense for *what*, except those in *but*."""
+        options = {
+            "sample or estimate": self.mode,
+            "--shots": self.shots,
+            "--observable": self.observables,
+            "--param": self.params,
+            "--var": self.variables,
+        }
+        for name, value in options.items():
+            if value and name not in but:
+                raise ConfigError.one(name, "", f"means nothing for {what}", "Leave it out")
+
+
+def read(path: str, options: Options) -> Payload:
+    """Read the payload *path* (``-`` is standard input), check its shape, and bring it into its one form.
+
+    Raises:
+        PayloadError, ConfigError: nothing can be submitted.
+    """
+    if options.shots is not None and options.shots < 1:
+        raise ConfigError.one("--shots", "", f"is {options.shots}", "Give at least 1")
+    source, raw = content(path)
+    if path.endswith(_CIRCUITS) or _is_qasm(raw) or raw.startswith(_QPY):
+        return _circuit(raw, source, options)
+    if options.kind is not None and options.kind not in (kinds.PRIMITIVE, kinds.PULSER):
+        options.refuse(f"a payload of kind {options.kind}")
+        return Payload.from_bytes(options.kind, raw, source=source)
+    document = parse_json(raw, source)
+    kind = kinds.recognise(document, source)
+    if options.kind not in (None, kind):
+        raise PayloadError(
+            source, "$", f"has the shape of kind {kind}, but --kind says {options.kind}", "Leave --kind out"
+        )
+    if kind == kinds.PULSER:
+        options.refuse("a Pulser sequence", but=frozenset({"--shots", "--var"}))
+        return Payload.from_json(
+            kind, sequence.normalise(document, source, shots=options.shots, variables=options.variables), source=source
+        )
+    options.refuse("a payload file, which says it itself")
+    primitive.check(document, source)
+    return Payload.from_bytes(kind, raw, source=source)
+
+
+def _circuit(raw: bytes, source: str, options: Options) -> Payload:
+    if options.kind not in (None, kinds.PRIMITIVE):
+        raise ConfigError.one("--kind", "", f"is {options.kind}, but {source} is a circuit", "Leave --kind out")
+    mode: primitive.Mode = options.mode or ("estimator" if options.observables else "sampler")
+    if mode == "sampler":
+        options.refuse("sampling a circuit", but=frozenset({"sample or estimate", "--shots", "--param"}))
+    else:
+        options.refuse("an estimate", but=frozenset({"sample or estimate", "--observable", "--param"}))
+    document = primitive.from_circuit(
+        raw,
+        source,
+        is_qpy=source.endswith(".qpy") or raw.startswith(_QPY),
+        mode=mode,
+        shots=options.shots,
+        observables=options.observables,
+        params=options.params,
+    )
+    return Payload.from_json(kinds.PRIMITIVE, document, source=source)
+
+
+def content(path: str) -> tuple[str, bytes]:
+    """The name for messages, and the bytes, of the file *path*; ``-`` is standard input."""
+    if path == "-":
+        return "standard input", sys.stdin.buffer.read()
+    try:
+        return path, Path(path).read_bytes()
+    except OSError as exc:
+        cause = "is a folder" if os.path.isdir(path) else f"cannot be read: {exc.strerror}"
+        raise PayloadError(path, "", cause, "Check the path and its mode") from exc
+    except ValueError as exc:  # a NUL in the name
+        raise PayloadError(repr(path), "", "is not a file's name", "Check the path") from exc
+
+
+def _is_qasm(raw: bytes) -> bool:
+    """The content starts as an OpenQASM program does, comments apart."""
+    for line in raw[:4096].splitlines():
+        if line.strip() and not line.strip().startswith(b"//"):
+            return line.strip().startswith(b"OPENQASM")
+    return False

@@ -1,0 +1,295 @@
+"""Payloads of kind ``qiskit-primitive``: made from bare circuits, and checked for their shape before anything is sent.
+
+What a circuit means is for the backend to check; here is what can be told without any vendor's library: missing keys,
+wrong types, numbers that are none. The forms are those of Qiskit's primitives V2 as its services accept them.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, NoReturn
+
+from qrmi_core.errors import ConfigError, PayloadError
+from qrmi_core.kinds import describe
+
+Mode = Literal["sampler", "estimator"]
+
+_PAULI = re.compile(r"[IXYZ01+\-rl]+")
+_INPUT = re.compile(r"^\s*input\s+\w+(?:\s*\[[^\]]*\])?\s+(\w+)\s*;", re.MULTILINE)
+_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
+_TERM = re.compile(r"\s*([+-]?)\s*(?:([0-9.]+(?:[eE][+-]?\d+)?)\s*\*?\s*)?([IXYZ]+)\s*")
+
+
+def check(document: Any, source: str) -> None:
+    """Check the shape of a primitive call.
+
+    Raises:
+        PayloadError: with the JSON path of the first fault.
+    """
+    _Check(source).document(document)
+
+
+class _Check:
+    def __init__(self, source: str) -> None:
+        self.source = source
+
+    def fail(self, path: str, problem: str, remedy: str) -> NoReturn:
+        raise PayloadError(self.source, path, problem, remedy)
+
+    def typed(self, value: Any, expected: type, path: str, remedy: str) -> None:
+        if type(value) is not expected:
+            self.fail(path, f"is {describe(value)}", remedy)
+
+    def document(self, document: Any) -> None:
+        program = document["program_id"]
+        self.typed(program, str, "$.program_id", 'Give text: "sampler" or "estimator"')
+        if not program:
+            self.fail("$.program_id", "is empty", 'Give "sampler" or "estimator"')
+        parameters = document.get("parameters")
+        if parameters is None:
+            self.fail("$.parameters", "is missing", 'Give an object with "pubs"')
+        self.typed(parameters, dict, "$.parameters", 'Give an object with "pubs"')
+        if program not in ("sampler", "estimator"):
+            return  # another program's parameters are its backend's business
+        self.options(parameters)
+        pubs = parameters.get("pubs")
+        if pubs is None:
+            self.fail("$.parameters.pubs", "is missing", "Give a list of pubs, each a list that starts with a circuit")
+        self.typed(pubs, list, "$.parameters.pubs", "Give a list of pubs, each a list that starts with a circuit")
+        if not pubs:
+            self.fail("$.parameters.pubs", "is empty", "Give at least one pub")
+        for index, pub in enumerate(pubs):
+            (self.sampler_pub if program == "sampler" else self.estimator_pub)(pub, f"$.parameters.pubs[{index}]")
+
+    def options(self, parameters: dict[str, Any]) -> None:
+        path = "$.parameters"
+        if parameters.get("version", 2) != 2 or isinstance(parameters.get("version", 2), bool):
+            self.fail(f"{path}.version", f"is {parameters['version']!r}", "Only version 2 of the primitives is known")
+        if "support_qiskit" in parameters:
+            self.typed(parameters["support_qiskit"], bool, f"{path}.support_qiskit", "Give true or false")
+        options = parameters.get("options")
+        if options is not None:
+            self.typed(options, dict, f"{path}.options", "Give an object")
+            self.shots(options.get("default_shots"), f"{path}.options.default_shots")
+            self.precision(options.get("default_precision"), f"{path}.options.default_precision")
+        self.shots(parameters.get("shots"), f"{path}.shots")
+        self.precision(parameters.get("precision"), f"{path}.precision")
+
+    def sampler_pub(self, pub: Any, path: str) -> None:
+        self.pub(pub, path, 3, "[circuit, parameter values, shots]")
+        self.values(pub[1] if len(pub) > 1 else None, f"{path}[1]")
+        self.shots(pub[2] if len(pub) > 2 else None, f"{path}[2]")
+
+    def estimator_pub(self, pub: Any, path: str) -> None:
+        self.pub(pub, path, 4, "[circuit, observables, parameter values, precision]")
+        if len(pub) < 2:
+            self.fail(path, "has no observables", 'Add them after the circuit, such as {"ZZ": 1.0}')
+        self.observables(pub[1], f"{path}[1]")
+        self.values(pub[2] if len(pub) > 2 else None, f"{path}[2]")
+        self.precision(pub[3] if len(pub) > 3 else None, f"{path}[3]")
+
+    def pub(self, pub: Any, path: str, most: int, form: str) -> None:
+        self.typed(pub, list, path, f"Give a list: {form}")
+        if not 1 <= len(pub) <= most:
+            self.fail(path, f"has {len(pub)} elements", f"A pub is {form}; what is left out may be null")
+        circuit = pub[0]
+        if isinstance(circuit, dict):
+            if circuit.get("__type__") != "QuantumCircuit" or not isinstance(circuit.get("__value__"), str):
+                self.fail(
+                    f"{path}[0]",
+                    "is an object, but not a QuantumCircuit",
+                    'Give OpenQASM text, or {"__type__": "QuantumCircuit", "__value__": "..."}',
+                )
+            return
+        self.typed(circuit, str, f"{path}[0]", "Give OpenQASM text, or an encoded QuantumCircuit")
+        if not circuit.strip():
+            self.fail(f"{path}[0]", "is empty", "Give OpenQASM text")
+
+    def shots(self, value: Any, path: str) -> None:
+        if value is None:
+            return
+        if type(value) is not int:
+            self.fail(
+                path,
+                f"is {describe(value)}" if not isinstance(value, float) else f"is {value}",
+                "Give a whole number of shots",
+            )
+        if value < 1:
+            self.fail(path, f"is {value}", "Give at least 1 shot")
+
+    def precision(self, value: Any, path: str) -> None:
+        if value is None:
+            return
+        self.number(value, path)
+        if value < 0:
+            self.fail(path, f"is {value}", "Give a precision of 0 (exact) or above")
+
+    def number(self, value: Any, path: str) -> None:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            self.fail(path, f"is {describe(value)}", "Give a number")
+        if not math.isfinite(value):
+            self.fail(path, f"is {value}", "Give a finite number")
+
+    def values(self, value: Any, path: str) -> None:
+        """Parameter values: nested lists of numbers, all of one shape, or an encoded ndarray."""
+        if value is None or self.is_array(value, path):
+            return
+        self.typed(value, list, path, "Give nested lists of numbers, or an encoded ndarray")
+        self.shape(value, path)
+
+    def shape(self, value: Any, path: str) -> tuple[int, ...]:
+        if not isinstance(value, list):
+            self.number(value, path)
+            return ()
+        shapes = [self.shape(item, f"{path}[{index}]") for index, item in enumerate(value)]
+        for index, shape in enumerate(shapes):
+            if shape != shapes[0]:
+                self.fail(
+                    f"{path}[{index}]",
+                    f"has shape {shape}, the elements before it {shapes[0]}",
+                    "Give every list of one level the same length",
+                )
+        return (len(value), *(shapes[0] if shapes else ()))
+
+    def is_array(self, value: Any, path: str) -> bool:
+        if not isinstance(value, dict):
+            return False
+        if value.get("__type__") != "ndarray" or not isinstance(value.get("__value__"), str | list | int | float):
+            self.fail(path, "is an object, but not an ndarray", 'Give lists, or {"__type__": "ndarray", ...}')
+        return True
+
+    def observables(self, value: Any, path: str) -> None:
+        if isinstance(value, dict) and value.get("__type__") == "ObservablesArray":
+            value, path = value.get("__value__"), f"{path}.__value__"
+        if isinstance(value, str):
+            self.pauli(value, path)
+        elif isinstance(value, dict):
+            if not value:
+                self.fail(path, "is empty", 'Give Pauli strings with their coefficients, such as {"ZZ": 1.0}')
+            for pauli, coefficient in value.items():
+                self.pauli(pauli, path)
+                self.number(coefficient, f"{path}.{pauli}")
+        elif isinstance(value, list) and value:
+            for index, inner in enumerate(value):
+                self.observables(inner, f"{path}[{index}]")
+        else:
+            self.fail(
+                path,
+                "is empty" if value == [] else f"is {describe(value)}",
+                'Give an object such as {"ZZ": 1.0}, or nested lists of them',
+            )
+
+    def pauli(self, text: str, path: str) -> None:
+        if not _PAULI.fullmatch(text):
+            self.fail(
+                path,
+                f"holds {text[:40]!r}, which is not a Pauli string",
+                "Use the letters I, X, Y and Z, one for each qubit, the rightmost for qubit 0",
+            )
+
+
+def from_circuit(
+    content: bytes,
+    source: str,
+    *,
+    is_qpy: bool,
+    mode: Mode,
+    shots: int | None,
+    observables: Sequence[str],
+    params: Sequence[str],
+) -> dict[str, Any]:
+    """Make a payload of a bare circuit file: OpenQASM 2 or 3 text, or QPY.
+
+    Args:
+        content: of the file.
+        source: its name, for messages.
+        is_qpy: it is QPY, not text.
+        mode: the primitive to call.
+        shots: for the sampler.
+        observables: for the estimator, each a sum such as ``0.5*ZZ - XI``.
+        params: ``VALUE`` in the order of declaration, or ``NAME=VALUE`` where the circuit is OpenQASM 3.
+
+    Raises:
+        PayloadError, ConfigError: the file or an option is wrong.
+    """
+    if is_qpy:
+        circuit: Any = _qpy(content, source)
+        names: list[str] = []
+    else:
+        try:
+            circuit = content.decode("utf-8-sig")
+        except UnicodeDecodeError as exc:
+            raise PayloadError(source, "", f"byte {exc.start} is not UTF-8 text", "Save the file as UTF-8") from exc
+        if not circuit.strip():
+            raise PayloadError(source, "", "is empty", "Write an OpenQASM program into it")
+        names = _INPUT.findall(_COMMENT.sub("", circuit))
+    values = bind(params, names)
+    parameters: dict[str, Any] = {"version": 2, "support_qiskit": False, "options": {}}
+    if mode == "sampler":
+        parameters["pubs"] = [[circuit, values, shots]]
+    else:
+        if not observables:
+            raise ConfigError.one("--observable", "", "is missing", "An estimate needs one, such as --observable ZZ")
+        sums = [observable(text) for text in observables]
+        parameters["pubs"] = [[circuit, sums[0] if len(sums) == 1 else sums, values]]
+    return {"program_id": mode, "parameters": parameters}
+
+
+def bind(params: Sequence[str], names: Sequence[str]) -> list[float] | None:
+    """The values of ``--param``, in the order of the circuit's declarations *names*."""
+    given: dict[str, float] = {}
+    for index, text in enumerate(params):
+        name, equals, value = text.rpartition("=")
+        name = name if equals else names[index] if index < len(names) else str(index)
+        try:
+            given[name] = float(value)
+        except ValueError as exc:
+            raise ConfigError.one("--param", "", f"{value!r} is not a number", "Give NAME=VALUE or VALUE") from exc
+        if equals and name not in names:
+            known = f"The circuit declares {', '.join(names)}" if names else "Give values in order, without names"
+            raise ConfigError.one("--param", "", f"the circuit declares no input {name!r}", known)
+    if missing := [name for name in names if name not in given]:
+        raise ConfigError.one(
+            "--param", "", f"the circuit's input {', '.join(missing)} has no value", f"Add --param {missing[0]}=VALUE"
+        )
+    return [given[name] for name in names] if names else list(given.values()) or None
+
+
+def observable(text: str) -> dict[str, float]:
+    """Parse a sum of Pauli strings: ``ZZ``, ``0.5*XX - 0.25*ZI``."""
+    terms: dict[str, float] = {}
+    at = 0
+    for match in _terms(text):
+        sign, coefficient, pauli = match.groups()
+        terms[pauli] = terms.get(pauli, 0.0) + (-1.0 if sign == "-" else 1.0) * float(coefficient or 1.0)
+        at = match.end()
+    if not terms or at != len(text) or len({len(pauli) for pauli in terms}) > 1:
+        raise ConfigError.one(
+            "--observable",
+            "",
+            f"{text!r} is not a sum of Pauli strings of one length",
+            "Write it like 0.5*ZZ - 0.25*XI, the rightmost letter for qubit 0",
+        )
+    return terms
+
+
+def _terms(text: str) -> Iterator[re.Match[str]]:
+    at = 0
+    while match := _TERM.match(text, at):
+        if at and not match.group(1):
+            return
+        yield match
+        at = match.end()
+
+
+def _qpy(content: bytes, source: str) -> dict[str, str]:
+    if content[:6] != b"QISKIT":
+        raise PayloadError(source, "", "is not a QPY file", "Write one with qiskit.qpy.dump(circuit, file)")
+    count = int.from_bytes(content[10:18], "big")
+    if count != 1:
+        raise PayloadError(source, "", f"holds {count} circuits", "Write one circuit into each file")
+    return {"__type__": "QuantumCircuit", "__value__": base64.b64encode(zlib.compress(content)).decode()}

@@ -1,0 +1,68 @@
+"""Keeping secrets out of what we write: by the name of a thing, and by its value in any of its usual spellings.
+
+This is the second net. The first is that a secret is never put into an event, a message or a repr.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import urllib.parse
+from collections.abc import MutableMapping
+from typing import Any
+
+MASK = "[redacted]"
+
+_NAME = re.compile(r"(API_?KEY|SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIAL|ACCESS_KEY|PRIVATE_KEY)", re.IGNORECASE)
+_SHORTEST = 4
+_known: set[str] = set()
+
+
+def looks_secret(name: str) -> bool:
+    """The thing called *name* is probably a secret, wherever it comes from."""
+    return bool(_NAME.search(name)) and not name.upper().endswith(("_ENDPOINT", "_URL", "_FILE"))
+
+
+def spellings(secret: str) -> frozenset[str]:
+    """*secret* as it may be met: plain, hex, URL-encoded, and base64 wherever it stands in the encoded text."""
+    raw = secret.encode()
+    found = {
+        secret,
+        raw.hex(),
+        raw.hex().upper(),
+        urllib.parse.quote(secret, safe=""),
+        urllib.parse.quote_plus(secret),
+    }
+    for before in range(3):  # base64 takes three bytes at a time: 0, 1 or 2 others may share the first three
+        ours = slice(-(-8 * before // 6), 8 * (before + len(raw)) // 6)  # characters made of bits of the secret alone
+        padded = bytes(before) + raw
+        found |= {base64.b64encode(padded).decode()[ours], base64.urlsafe_b64encode(padded).decode()[ours]}
+    return frozenset(found)
+
+
+def remember(secret: str) -> None:
+    """Mask *secret* in all its `spellings` in everything that `mask` sees from now on."""
+    if len(secret) >= _SHORTEST:
+        _known.update(spellings(secret))
+
+
+def mask(text: str) -> str:
+    """*text* without the secrets that we know of."""
+    for secret in sorted(_known, key=len, reverse=True):
+        text = text.replace(secret, MASK)
+    return text
+
+
+def processor(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Mask an event of structlog, by names and by values, at every depth."""
+    return {name: MASK if looks_secret(name) and value else _clean(value) for name, value in event.items()}
+
+
+def _clean(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: MASK if looks_secret(str(name)) and inner else _clean(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(inner) for inner in value]
+    if isinstance(value, int | float | bool) or value is None:
+        return value
+    return mask(str(value))

@@ -1,0 +1,100 @@
+"""From a type text to the installed `Backend`: the one module that knows entry points."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+from importlib import resources
+from importlib.metadata import EntryPoint, entry_points
+
+from qrmi_core.backend import CONTRACT, Backend, QuantumResource
+from qrmi_core.declarations import declaration
+from qrmi_core.errors import BackendBroken, BackendConflict, BackendNotInstalled
+
+GROUP = "qrmi.backends"
+DEFAULT_GROUP = "qrmi.default"
+
+
+def backend(type_: str) -> Backend:
+    """Load the backend that provides *type_*, and check that it keeps the contract.
+
+    Raises:
+        BackendNotInstalled: nothing provides it; the message names the distribution to install, where we know one.
+        BackendConflict: several distributions provide it; the message names them.
+        BackendBroken: it cannot be loaded or speaks another contract.
+    """
+    from stevedore.driver import DriverManager
+    from stevedore.exception import MultipleMatches, NoMatches
+    from stevedore.extension import error_on_conflict
+
+    logging.getLogger("stevedore").setLevel(logging.CRITICAL)  # what it logs, we raise
+    try:
+        found = DriverManager(GROUP, type_, conflict_resolver=error_on_conflict).driver
+    except MultipleMatches as exc:
+        raise BackendConflict(type_, " and ".join(map(distribution, installed(type_)))) from exc
+    except NoMatches as exc:
+        raise BackendNotInstalled(type_, _remedy(type_)) from exc
+    except Exception as exc:
+        raise _broken(installed(type_)[0], exc) from exc
+    return _checked(found, installed(type_)[0])
+
+
+def installed(type_: str | None = None) -> list[EntryPoint]:
+    """The entry points of all installed backends, or of those of one type, none of them loaded."""
+    points = entry_points(group=GROUP) if type_ is None else entry_points(group=GROUP, name=type_)
+    return sorted(points, key=lambda point: (point.name, distribution(point)))
+
+
+def default_types() -> list[str]:
+    """The types that ask to be the default where nobody configured anything."""
+    return sorted({point.name for point in entry_points(group=DEFAULT_GROUP)})
+
+
+def distribution(point: EntryPoint) -> str:
+    """The distribution of *point* with its version, for messages."""
+    return f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+
+
+@functools.cache
+def known_types() -> dict[str, str]:
+    """Type -> the distribution to install, for the types that we know of."""
+    known: dict[str, str] = json.loads(resources.files("qrmi_core").joinpath("known_types.json").read_text())
+    return known
+
+
+def _broken(point: EntryPoint, exc: Exception) -> BackendBroken:
+    cause = f"{type(exc).__name__}: {exc}".splitlines()[0]
+    return BackendBroken(point.name, f"{distribution(point)} cannot be loaded ({cause})")
+
+
+def _checked(found: object, point: EntryPoint) -> Backend:
+    problem = None
+    if not isinstance(found, Backend):
+        problem = f"names {found!r}, which is not a qrmi_core.Backend"
+    elif found.contract != CONTRACT:
+        problem = f"was written for contract {found.contract}, this core speaks contract {CONTRACT}"
+    elif (
+        isinstance(found.open, type)
+        and issubclass(found.open, QuantumResource)
+        and not found.open.concurrent
+        and found.open.task_wait is not QuantumResource.task_wait
+    ):
+        problem = f"overrides task_wait, so {found.open.__name__} must be declared concurrent"
+    else:
+        try:
+            declaration(found.settings)
+        except TypeError as exc:
+            problem = str(exc)
+    if problem:
+        raise BackendBroken(point.name, f"{distribution(point)} {problem}")
+    assert isinstance(found, Backend)  # noqa: S101 - tells mypy what `problem` established
+    return found
+
+
+def _remedy(type_: str) -> str:
+    name = known_types().get(type_)
+    if name:
+        return f'Install it: pip install "{name}"'
+    types = ", ".join(sorted({point.name for point in installed()})) or "none"
+    return f"Check the spelling, or install the distribution that provides it. Installed types: {types}"

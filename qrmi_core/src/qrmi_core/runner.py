@@ -1,0 +1,212 @@
+"""Run one task from start to result: wait adaptively, keep the deadline, cancel when told to, lose nothing."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Protocol
+
+from attrs import define, field
+
+from qrmi_core import hooks
+from qrmi_core.errors import QrmiError, ResourceUnavailable, TaskCancelled, TaskFailed, TaskTimeLimit
+from qrmi_core.host import Hosted
+from qrmi_core.models import AcquireRequest, Run, TaskState, TaskStatus
+from qrmi_core.payload import Payload
+from qrmi_core.polling import pauses
+
+STOP_GRACE_S = 30.0
+"""How long the vendor may take to confirm a cancel before we leave."""
+PATIENCE_S = 120.0
+"""How long a resource may be unreachable while a task runs before we give up waiting for it."""
+_SLICE_S = 30.0
+_TIME_LIMIT = "the time limit"
+_DONE = "\0done"
+
+
+class Listener(Protocol):
+    """Who wants to know how a task is getting on: a live line, a log."""
+
+    def event(self, name: str, **facts: Any) -> None:
+        """Something happened."""
+
+
+@define
+class TaskRunner:
+    """One task on one resource. `run` blocks; `cancel` may be called from a signal handler or another thread."""
+
+    resource: Hosted
+    listener: Listener
+    hooks: hooks.Hooks = field(factory=hooks.installed)
+    task_run: Run = field(factory=Run.of_this_process)
+    task_id: str | None = None
+    _wake: queue.SimpleQueue[str] = field(factory=queue.SimpleQueue)
+    _submitted: threading.Event = field(factory=threading.Event)
+    """`task_start` has returned or raised."""
+    _stopping: threading.Event = field(factory=threading.Event)
+
+    def cancel(self, why: str) -> None:
+        """Cancel the task; `run` then raises TaskCancelled with *why*. The first reason counts."""
+        self._wake.put(why)
+
+    def run(self, payload: Payload, *, key: str | None = None, timeout_s: float | None = None) -> bytes:
+        """Execute *payload* and return its result.
+
+        Args:
+            payload: what to run.
+            key: makes this task recognisable: the same key is never submitted twice. By default a new uuid.
+            timeout_s: cancel the task after so many seconds.
+
+        Raises:
+            PayloadError, ConfigError, AuthorizationRefused: nothing was submitted.
+            TaskFailed, TaskCancelled, TaskTimeLimit: how the task ended.
+            ResourceUnavailable: the resource could not be reached for long. The message names the task: it may go on.
+        """
+        name = self.resource.ctx.name
+        self.hooks.authorize(self.task_run, name)
+        token = None
+        if self.resource.ctx.acquisition_token is None:
+            token = self.resource.acquire(AcquireRequest(lease_key=str(uuid.uuid4()), max_s=timeout_s))
+            self._notify("qrmi_lease_acquired", resource=name)
+        try:
+            return self._run(payload, key or str(uuid.uuid4()), timeout_s)
+        finally:
+            if token is not None:
+                self.resource.release(token)
+                self._notify("qrmi_lease_released", resource=name)
+
+    def _run(self, payload: Payload, key: str, timeout_s: float | None) -> bytes:
+        ctx = self.resource.ctx
+        limits = [
+            limit for limit in (timeout_s, ctx.deadline and ctx.deadline - ctx.clock.monotonic()) if limit is not None
+        ]
+        limit_s = min(limits, default=None)
+        task = _Background(lambda: self._execute(payload, key), self._wake)
+        task.start()
+        why = task.finished_or_told(limit_s)
+        if why is None:
+            return task.outcome()
+        self.listener.event("task.cancelling", task_id=self.task_id, why=why)
+        return self._cancelled(task, why, limit_s)
+
+    def _cancelled(self, task: _Background, why: str, limit_s: float | None) -> bytes:
+        """Stop the task and settle how it ended: a stop may lose to completion, and then the result counts."""
+        self._submitted.wait(STOP_GRACE_S)
+        if self.task_id is not None:
+            with suppress(ResourceUnavailable):  # said below: the wait cannot confirm the end either
+                self.resource.task_stop(self.task_id)
+        self._stopping.set()
+        if not task.ended(STOP_GRACE_S):
+            raise TaskCancelled(
+                self.resource.ctx.name,
+                self.task_id or "(not yet submitted)",
+                f"{why}; the resource has not confirmed it within {STOP_GRACE_S:g} s",
+            )
+        try:
+            return task.outcome()
+        except TaskCancelled as exc:
+            if why == _TIME_LIMIT and limit_s is not None:
+                raise TaskTimeLimit(exc.resource, exc.task_id, f"{limit_s:g} s") from exc
+            raise TaskCancelled(exc.resource, exc.task_id, why) from exc
+
+    def _execute(self, payload: Payload, key: str) -> bytes:
+        """In the background: start, wait, result."""
+        name = self.resource.ctx.name
+        try:
+            task_id = self.task_id = self.resource.task_start(payload, key=key)
+        finally:
+            self._submitted.set()
+        self.listener.event("task.started", task_id=task_id, kind=payload.kind, size_bytes=payload.size_bytes)
+        self._notify("qrmi_task_started", resource=name, task_id=task_id)
+        state = self._wait(task_id)
+        self.listener.event(f"task.{state.status.value.lower()}", task_id=task_id, reason=state.reason)
+        self._notify("qrmi_task_finished", resource=name, task_id=task_id, state=state)
+        if state.status is TaskStatus.FAILED:
+            raise TaskFailed(name, task_id, state.reason or "the backend gave no reason")
+        if state.status is TaskStatus.CANCELLED:
+            raise TaskCancelled(name, task_id, state.reason or "")
+        return self.resource.task_result(task_id)
+
+    def _wait(self, task_id: str) -> TaskState:
+        """Until the task has ended. A resource that is told of it waits itself; others are asked at our cadence."""
+        clock = self.resource.ctx.clock
+        cadence, slice_s = pauses(clock), 0.0  # the first question returns at once: does the task run, or queue?
+        seen: TaskState | None = None
+        lost_since: float | None = None
+        while True:
+            try:
+                state = (
+                    self.resource.task_wait(task_id, slice_s)
+                    if self.resource.is_told
+                    else self.resource.task_status(task_id)
+                )
+                lost_since = None
+            except ResourceUnavailable as exc:
+                lost_since = clock.monotonic() if lost_since is None else lost_since
+                if self._stopping.is_set() or clock.monotonic() - lost_since > PATIENCE_S:
+                    raise ResourceUnavailable(
+                        exc.resource, f"{exc.detail} (task {task_id} was submitted and may go on)"
+                    ) from exc
+                self.listener.event("task.unreachable", task_id=task_id, error=exc.detail)
+                self._stopping.wait(next(cadence))
+                continue
+            if state.status.is_terminal:
+                return state
+            if state != seen:
+                seen = state
+                self.listener.event(
+                    f"task.{state.status.value.lower()}",
+                    task_id=task_id,
+                    reason=state.reason,
+                    queue_position=state.queue_position,
+                    progress=state.progress,
+                )
+            if self.resource.is_told:
+                slice_s = _SLICE_S if state.status is TaskStatus.RUNNING else min(_SLICE_S, max(0.1, 2 * slice_s))
+            else:
+                self._stopping.wait(next(cadence))
+
+    def _notify(self, name: str, **facts: Any) -> None:
+        self.hooks.notify(self.resource.ctx.log, name, run=self.task_run, **facts)
+
+
+class _Background(threading.Thread):
+    """Runs one function; the main thread stays free to take signals."""
+
+    def __init__(self, work: Callable[[], bytes], wake: queue.SimpleQueue[str]) -> None:
+        super().__init__(name="qrmi-task", daemon=True)
+        self._work = work
+        self._wake = wake
+        self._result: bytes | None = None
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self._result = self._work()
+        except BaseException as exc:  # noqa: BLE001 - raised again by outcome(), in the thread that asked
+            self._error = exc
+        self._wake.put(_DONE)
+
+    def finished_or_told(self, limit_s: float | None) -> str | None:
+        """Wait for the end (None), or for a reason to cancel."""
+        try:
+            why = self._wake.get(timeout=limit_s)
+        except queue.Empty:
+            return _TIME_LIMIT
+        return None if why == _DONE else why
+
+    def ended(self, grace_s: float) -> bool:
+        """Whether the function returned within *grace_s*."""
+        self.join(grace_s)
+        return not self.is_alive()
+
+    def outcome(self) -> bytes:
+        """What the function returned, or what it raised."""
+        if self._error is not None:
+            raise self._error
+        if self._result is None:
+            raise QrmiError("the task ended without a result")
+        return self._result
