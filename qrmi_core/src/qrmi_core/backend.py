@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -28,7 +28,7 @@ class Context:
     settings: Any
     """An instance of the backend's own settings class."""
     log: Any
-    """A structlog logger, bound to the resource's name. Never bind a secret."""
+    """A `qrmi_core.log.Logger`, bound to the resource's name. Never bind a secret."""
     clock: Clock
     """Where time comes from: `monotonic()`, `sleep(s)`."""
     state_dir: Path
@@ -151,6 +151,10 @@ class QuantumResource(ABC):
         """Let go of processes and connections. Tasks at a remote service go on."""
 
 
+def _kinds(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(names)
+
+
 @frozen(kw_only=True)
 class Backend:
     """One plugin: what a distribution's entry point in group ``qrmi.backends`` names.
@@ -163,7 +167,7 @@ class Backend:
     """The version of the contract it was written for: 1."""
     settings: type
     """A class made with `qrmi_core.settings`."""
-    payloads: frozenset[str] = field(converter=frozenset)
+    payloads: frozenset[str] = field(converter=_kinds)
     """The payload kinds that it executes."""
     open: Callable[[Context], QuantumResource]
     """Usually the class of the resource. It must not wait for the network."""

@@ -16,7 +16,7 @@ from attrs import Factory, field, frozen
 from qrmi_core import wire
 from qrmi_core.declarations import Fault
 from qrmi_core.errors import ConfigError, PayloadError
-from qrmi_core.payload import parse_json
+from qrmi_core.payload import parse_json, read_all
 from qrmi_core.redaction import looks_secret
 from qrmi_core.variables import shell_name
 
@@ -44,17 +44,26 @@ class SecretReference:
         Raises:
             ValueError: it cannot be read; the message says why, and never holds the secret.
         """
-        if self.file is not None:
-            try:
-                return Path(self.file).read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError) as exc:
-                raise ValueError(
-                    f"its file {self.file} cannot be read: {getattr(exc, 'strerror', None) or exc}"
-                ) from exc
-        value = os.environ.get(self.env or "")
-        if value is None:
-            raise ValueError(f"the environment variable {self.env} is not set")
-        return value
+        if self.file is None:
+            where, value = f"the environment variable {self.env}", os.environ.get(self.env or "", "")
+        else:
+            where, value = f"its file {self.file}", _first_bytes(self.file)
+        if not value.strip():
+            raise ValueError(f"{where} is empty or not set")
+        return value.strip()
+
+
+def _first_bytes(file: str) -> str:
+    try:
+        with open(file, "rb") as stream:
+            content = stream.read(_LONGEST_SECRET + 1)
+        if len(content) > _LONGEST_SECRET:
+            raise ValueError(f"its file {file} is longer than {_LONGEST_SECRET} bytes")
+        return content.decode()
+    except OSError as exc:
+        raise ValueError(f"its file {file} cannot be read: {exc.strerror}") from exc
+    except UnicodeDecodeError:
+        raise ValueError(f"its file {file} is not UTF-8 text") from None  # the cause would hold the secret
 
 
 @frozen(kw_only=True)
@@ -108,7 +117,11 @@ class _File:
     grant: Literal["any", "licences"] = "any"
 
 
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_REMEDY = "See `qrmi config schema`"
+_LONGEST_SECRET = 1 << 16
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+"""Of a resource. It stands in options, variables and paths, so it is no ``..`` and starts with no ``-``."""
+NAME_RULE = "Use letters, digits, '_', '-' and '.' only, the first one a letter, a digit or '_'"
 
 
 def _environment_value(value: object, _: type) -> str | SecretReference:
@@ -120,7 +133,7 @@ def _environment_value(value: object, _: type) -> str | SecretReference:
         return str(value)
     if isinstance(value, dict) and len(value) == 1 and next(iter(value)) in ("file", "env"):
         return wire.converter.structure(value, SecretReference)
-    raise TypeError('expected text, a number, or one of {"file": "/path"} and {"env": "NAME"}')
+    raise TypeError('is not text, a number, {"file": "/path"} or {"env": "NAME"}')
 
 
 wire.converter.register_structure_hook(str | SecretReference, _environment_value)
@@ -135,18 +148,19 @@ def load(path: Path) -> Config:
         ConfigError: with every fault there is, each with its path in the file.
     """
     try:
-        document = parse_json(path.read_bytes(), str(path))
+        with path.open("rb") as stream:
+            document = parse_json(read_all(stream, str(path)), str(path))
     except OSError as exc:
         raise ConfigError.one(str(path), "", f"cannot be read: {exc.strerror}", "Check the path and its mode") from exc
     except PayloadError as exc:
         raise ConfigError.one(str(path), exc.path, exc.problem, exc.remedy) from exc
     file, found = wire.structure(document, _File)
-    faults: list[Fault] = [(where, problem, "See `qrmi config schema`") for where, problem in found]
+    faults: list[Fault] = [(where, problem, _REMEDY) for where, problem in found]
     resources: list[ResourceConfig] = []
     for index, entry in enumerate(file.resources if file else ()):
         resource, found = wire.structure(entry, ResourceConfig)
         where = f"resources[{index}]"
-        faults += [(f"{where}.{at}".rstrip("."), problem, "See `qrmi config schema`") for at, problem in found]
+        faults += [(f"{where}.{at}".rstrip("."), problem, _REMEDY) for at, problem in found]
         if resource is not None:
             resources.append(resource)
             faults += _faults_of(resource, where)
@@ -164,12 +178,12 @@ def locate(explicit: str | None, environ: Mapping[str, str] = os.environ) -> Pat
             return Path(chosen)
     base = environ.get("XDG_CONFIG_HOME") or str(Path(environ.get("HOME") or "/nonexistent") / ".config")
     user = Path(base) / "qrmi" / "qrmi_config.json"
-    return user if user.is_file() else None
+    return user if os.path.isfile(user) else None
 
 
 def _faults_of(resource: ResourceConfig, where: str) -> Iterator[Fault]:
-    if not _NAME.fullmatch(resource.name):
-        yield f"{where}.name", f"{resource.name!r} is not a name", "Use letters, digits, '_', '-' and '.' only"
+    if not NAME.fullmatch(resource.name):
+        yield f"{where}.name", f"{resource.name!r} is not a name", NAME_RULE
     if not resource.type.strip():
         yield f"{where}.type", "is empty", "Name the type of the backend, such as local"
     if resource.lanes is not None and resource.lanes < 1:

@@ -23,6 +23,17 @@ from __future__ import annotations
 import re
 
 
+def shown(text: object, most: int = 300) -> str:
+    """*text* as messages show it: on one line, printable, and cut in its middle where it is longer than *most*.
+
+    What we quote was written by others: it must neither drive the reader's terminal nor fill it.
+    """
+    words = str(text)
+    if len(words) > most:
+        words = f"{words[: most // 2 - 3]} ... {words[-most // 2 + 2 :]}"
+    return "".join(one if one.isprintable() else " " if one.isspace() else ascii(one)[1:-1] for one in words)
+
+
 class QrmiError(Exception):
     """The root: catch this to catch everything that we raise on purpose."""
 
@@ -39,7 +50,7 @@ class QrmiError(Exception):
         return ": ".join(str(arg) for arg in self.args)
 
     def __str__(self) -> str:
-        return f"{self.sentence()} [{self.anchor()}]"
+        return f"{shown(self.sentence(), most=2000)} [{self.anchor()}]"
 
 
 class ConfigError(QrmiError):
@@ -63,10 +74,13 @@ class ConfigError(QrmiError):
 
     def sentence(self) -> str:
         lines = [
-            ": ".join(part for part in (self.source, path, problem) if part) + f". {remedy}"
+            ": ".join(shown(part) for part in (self.source, path, problem) if part) + f". {shown(remedy, most=1000)}"
             for path, problem, remedy in self.faults
         ]
         return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return f"{self.sentence()} [{self.anchor()}]"
 
 
 class BackendError(QrmiError):
@@ -119,8 +133,8 @@ class PayloadError(QrmiError):
         self.remedy = remedy
 
     def sentence(self) -> str:
-        where = ": ".join(part for part in (self.source, self.path) if part)
-        return f"{where}: {self.problem}. {self.remedy}. Nothing was submitted"
+        what = ": ".join(shown(part) for part in (self.source, self.path, self.problem) if part)
+        return f"{what}. {shown(self.remedy)}. Nothing was submitted"
 
 
 class ResourceError(QrmiError):
@@ -216,7 +230,7 @@ class TaskFailed(TaskError):
     """The task ended without a result. ``detail`` is the reason that the backend gave."""
 
     def sentence(self) -> str:
-        return f"{self.resource}: task {self.task_id} failed: {self.detail}"
+        return f"{self.resource}: task {self.task_id} failed: {self.detail}. Mend the cause, then submit it again"
 
 
 class TaskCancelled(TaskError):

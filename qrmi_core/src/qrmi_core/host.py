@@ -15,7 +15,7 @@ from attrs import evolve, frozen
 from qrmi_core import declarations, log, redaction, registry, variables
 from qrmi_core.backend import Backend, Context, QuantumResource
 from qrmi_core.config import SecretReference
-from qrmi_core.errors import ConfigError, PayloadError
+from qrmi_core.errors import BackendBroken, ConfigError, PayloadError
 from qrmi_core.models import AcquireRequest, Session, TaskPlan, TaskState, Usage
 from qrmi_core.payload import Payload
 from qrmi_core.polling import Clock, SystemClock, poll
@@ -131,6 +131,10 @@ class Hosted(QuantumResource):
         self.can_resend = self.inner.can_resend  # type: ignore[misc]
         self.is_told = type(self.inner).task_wait is not QuantumResource.task_wait
         """It learns of a task's end by itself, rather than by being asked."""
+        if self.is_told and not self.inner.concurrent:
+            raise BackendBroken(
+                ctx.type, f"{type(self.inner).__name__} overrides task_wait, so it must be declared concurrent"
+            )
         self._turn: Any = _Anybody() if self.inner.concurrent else threading.RLock()
 
     def __repr__(self) -> str:

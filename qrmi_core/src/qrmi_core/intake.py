@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
+import codecs
+import errno
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from attrs import frozen
 
 from qrmi_core import kinds, primitive, sequence
 from qrmi_core.errors import ConfigError, PayloadError
-from qrmi_core.payload import Payload, parse_json
+from qrmi_core.payload import Payload, parse_json, read_all
 
 _CIRCUITS = (".qasm", ".qpy")
 _QPY = b"QISKIT"
@@ -52,11 +52,12 @@ def read(path: str, options: Options) -> Payload:
     if options.shots is not None and options.shots < 1:
         raise ConfigError.one("--shots", "", f"is {options.shots}", "Give at least 1")
     source, raw = content(path)
-    if path.endswith(_CIRCUITS) or _is_qasm(raw) or raw.startswith(_QPY):
-        return _circuit(raw, source, options)
-    if options.kind is not None and options.kind not in (kinds.PRIMITIVE, kinds.PULSER):
+    if options.kind not in (None, kinds.PRIMITIVE, kinds.PULSER):
         options.refuse(f"a payload of kind {options.kind}")
         return Payload.from_bytes(options.kind, raw, source=source)
+    raw = raw.removeprefix(codecs.BOM_UTF8)
+    if path.endswith(_CIRCUITS) or _is_qasm(raw) or raw.startswith(_QPY):
+        return _circuit(raw, source, options)
     document = parse_json(raw, source)
     kind = kinds.recognise(document, source)
     if options.kind not in (None, kind):
@@ -75,7 +76,7 @@ def read(path: str, options: Options) -> Payload:
 
 def _circuit(raw: bytes, source: str, options: Options) -> Payload:
     if options.kind not in (None, kinds.PRIMITIVE):
-        raise ConfigError.one("--kind", "", f"is {options.kind}, but {source} is a circuit", "Leave --kind out")
+        raise ConfigError.one("--kind", "", f"is {options.kind}, but {source} holds a circuit", "Leave --kind out")
     mode: primitive.Mode = options.mode or ("estimator" if options.observables else "sampler")
     if mode == "sampler":
         options.refuse("sampling a circuit", but=frozenset({"sample or estimate", "--shots", "--param"}))
@@ -94,16 +95,27 @@ def _circuit(raw: bytes, source: str, options: Options) -> Payload:
 
 
 def content(path: str) -> tuple[str, bytes]:
-    """The name for messages, and the bytes, of the file *path*; ``-`` is standard input."""
+    """The name for messages, and the bytes, of the file *path*; ``-`` is standard input.
+
+    Raises:
+        PayloadError: it cannot be read, or is too large.
+    """
     if path == "-":
-        return "standard input", sys.stdin.buffer.read()
+        name, where = "standard input", "Pipe a payload into it, or name a file"
+    else:
+        name, where = path, "Check the path and its mode"
     try:
-        return path, Path(path).read_bytes()
+        if path == "-":
+            if sys.stdin is None:
+                raise PayloadError(name, "", "is closed", where)
+            return name, read_all(sys.stdin.buffer, name)
+        with open(path, "rb") as stream:
+            return name, read_all(stream, name)
     except OSError as exc:
-        cause = "is a folder" if os.path.isdir(path) else f"cannot be read: {exc.strerror}"
-        raise PayloadError(path, "", cause, "Check the path and its mode") from exc
+        cause = "is a folder" if exc.errno == errno.EISDIR else f"cannot be read: {exc.strerror}"
+        raise PayloadError(name, "", cause, where) from exc
     except ValueError as exc:  # a NUL in the name
-        raise PayloadError(repr(path), "", "is not a file's name", "Check the path") from exc
+        raise PayloadError(name, "", "is not a file's name", where) from exc
 
 
 def _is_qasm(raw: bytes) -> bool:

@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 from qrmi_core import config, registry, variables
+from qrmi_core.declarations import Fault
 from qrmi_core.errors import ConfigError
 from qrmi_core.host import Hosted, Opening, open_resource
 
@@ -97,13 +100,23 @@ def _listed(environ: Mapping[str, str]) -> list[tuple[str, str]]:
             [part.strip() for part in environ.get(variable, "").split(delimiter) if part.strip()]
             for variable in (names_variable, types_variable)
         )
+        faults: list[Fault] = []
         if len(names) != len(types):
-            raise ConfigError.one(
-                names_variable,
-                "",
-                f"lists {len(names)} resources, but {types_variable} lists {len(types)} types",
-                "Give each resource its type, in the same order",
+            faults.append(
+                (
+                    "",
+                    f"lists {len(names)} resources, but {types_variable} lists {len(types)} types",
+                    "Give each resource its type, in the same order",
+                )
             )
+        faults += [
+            ("", f"{name!r} is not a name", config.NAME_RULE) for name in names if not config.NAME.fullmatch(name)
+        ]
+        faults += [
+            ("", f"lists {name!r} {count} times", "List it once") for name, count in Counter(names).items() if count > 1
+        ]
+        if faults:
+            raise ConfigError(names_variable, tuple(faults))
         if names:
             return list(zip(names, types, strict=True))
     return []
@@ -159,7 +172,7 @@ def _timeout(name: str, environ: Mapping[str, str]) -> float | None:
     text = _own(name, variables.TIMEOUT_SUFFIX, environ)
     if text is None:
         return None
-    if not text.isdecimal() or int(text) == 0:
+    if not re.fullmatch("0*[1-9][0-9]{0,9}", text):
         raise ConfigError.one(
             f"{name}_{variables.TIMEOUT_SUFFIX}",
             "",

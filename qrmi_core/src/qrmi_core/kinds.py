@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
-from qrmi_core.errors import PayloadError
+from qrmi_core.errors import PayloadError, shown
 
 PRIMITIVE = "qiskit-primitive"
 """``{"program_id": ..., "parameters": {...}}``: a call of a Qiskit primitive."""
 PULSER = "pulser"
 """``{"sequence": {...}, "job_runs": N}``: a Pulser sequence in its abstract representation."""
+SEQUENCE_MEMBERS = frozenset({"register", "channels", "operations"})
+"""What every Pulser sequence has."""
 
 
 def recognise(document: Any, source: str) -> str:
@@ -29,7 +32,7 @@ def recognise(document: Any, source: str) -> str:
         return PRIMITIVE
     if "sequence" in document or is_sequence(document):
         return PULSER
-    keys = ", ".join(map(repr, list(document)[:5])) or "no keys"
+    keys = ", ".join(shown(repr(key), most=40) for key in list(document)[:5]) or "no keys"
     raise PayloadError(
         source,
         "$",
@@ -40,10 +43,15 @@ def recognise(document: Any, source: str) -> str:
 
 def is_sequence(document: Any) -> bool:
     """*document* is a Pulser sequence itself, without the number of runs around it."""
-    return isinstance(document, dict) and {"register", "channels", "operations"} <= document.keys()
+    return isinstance(document, dict) and document.keys() >= SEQUENCE_MEMBERS
 
 
 def describe(value: Any) -> str:
     """What a JSON value is, in words, for messages."""
     names = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
     return names.get(type(value)) or "a number"
+
+
+def is_finite(value: Any) -> bool:
+    """*value* is a number (true and false are none) that a float can hold."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max

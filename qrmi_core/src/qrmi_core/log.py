@@ -1,4 +1,7 @@
-"""Events as JSON lines on standard error. The level comes from `QRMI_LOG_LEVEL`; secrets are masked on the way."""
+"""Events as JSON lines on standard error. The level comes from `QRMI_LOG_LEVEL`; secrets are masked on the way.
+
+structlog is imported with the first event: a command can start its work before it pays for the words about it.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,66 @@ import os
 import sys
 from typing import Any
 
-import structlog
+from attrs import frozen
 
 from qrmi_core import redaction, variables
 
+_level: int | None = None
+
 
 def configure(level: str | None = None) -> None:
-    """Set up structlog for this process. The commands call this; a library never does."""
+    """Set up the events of this process. The commands call this; a library never does.
+
+    Args:
+        level: `debug`, `info`, `warning` or `error`; by default what `QRMI_LOG_LEVEL` says, else `info`.
+    """
+    global _level  # noqa: PLW0603 - structlog's own configuration is of the process, too
     word = (level or os.environ.get(variables.LOG_LEVEL) or "info").upper()
+    _level = logging.getLevelNamesMapping().get(word, logging.INFO)
+
+
+@frozen
+class Logger:
+    """A structlog logger with *facts* bound to every event, made when it is first used."""
+
+    facts: dict[str, Any]
+
+    def bind(self, **facts: Any) -> Logger:
+        """The same, with more facts."""
+        return Logger({**self.facts, **facts})
+
+    def debug(self, event: str, **facts: Any) -> None:
+        """What helps to find a fault."""
+        self._logger().debug(event, **facts)
+
+    def info(self, event: str, **facts: Any) -> None:
+        """What happened."""
+        self._logger().info(event, **facts)
+
+    def warning(self, event: str, **facts: Any) -> None:
+        """What somebody may want to change."""
+        self._logger().warning(event, **facts)
+
+    def error(self, event: str, **facts: Any) -> None:
+        """What a person should act on."""
+        self._logger().error(event, **facts)
+
+    def _logger(self) -> Any:
+        import structlog
+
+        if _level is not None and not structlog.is_configured():
+            _configure(_level)
+        return structlog.get_logger(**self.facts)
+
+
+def logger(**facts: Any) -> Logger:
+    """A logger with *facts* bound to every event. Without `configure`, structlog's own defaults apply."""
+    return Logger(facts)
+
+
+def _configure(level: int) -> None:
+    import structlog
+
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -24,12 +79,7 @@ def configure(level: str | None = None) -> None:
             redaction.processor,
             structlog.processors.JSONRenderer(),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping().get(word, logging.INFO)),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
-
-
-def logger(**facts: Any) -> Any:
-    """A logger with *facts* bound to every event. Without `configure`, structlog's own defaults apply."""
-    return structlog.get_logger(**facts)

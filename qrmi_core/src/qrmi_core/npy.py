@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import base64
 import binascii
 import math
@@ -12,8 +11,14 @@ import zlib
 
 from attrs import frozen
 
-MOST_BYTES = 1 << 28
-_HEADER = re.compile(r"\{[\s\w'\":,<>|()]{1,400}\}\s*")
+MOST_BYTES = 1 << 27
+MOST_NUMBERS = 1 << 20
+"""A Python number takes tens of bytes, and nobody looks at so many."""
+_MOST_HEADER_BYTES = 1 << 10
+_HEADER = re.compile(
+    r"\{\s*'descr':\s*'([<>|])(\w\d)',\s*'fortran_order':\s*(True|False),\s*'shape':\s*\(([\d,\s]*)\),?\s*\}\s*",
+    re.ASCII,
+)
 _CODES = {
     "u1": "B",
     "i1": "b",
@@ -40,43 +45,49 @@ class Array:
 
     @property
     def numbers(self) -> tuple[float, ...]:
-        """The elements."""
-        return struct.unpack(f"<{math.prod(self.shape)}{self.code}", self.raw)
+        """The elements.
+
+        Raises:
+            ValueError: there are more than `MOST_NUMBERS`.
+        """
+        count = math.prod(self.shape)
+        if count > MOST_NUMBERS:
+            raise ValueError(f"is an array of {count} numbers, more than {MOST_NUMBERS}")
+        return struct.unpack(f"<{count}{self.code}", self.raw)
 
 
 def decode(text: str) -> Array:
     """Decode base64 of zlib of a ``.npy`` file.
 
     Raises:
-        ValueError: it is none, or larger than `MOST_BYTES`.
+        ValueError: it is none, larger than `MOST_BYTES`, or of a type or layout that results do not have.
     """
+    content = _inflate(text)
+    if content[:6] != b"\x93NUMPY" or len(content) < 12:
+        raise ValueError("is not in the .npy format")
+    start = 10 if content[6] == 1 else 12
+    end = start + int.from_bytes(content[8:start], "little")
+    header = _HEADER.fullmatch(content[start : min(end, start + _MOST_HEADER_BYTES)].decode("latin-1"))
+    if header is None:
+        raise ValueError("has a header that is not that of a plain array")
+    order, type_, is_fortran, lengths = header.groups()
+    shape = tuple(int(length) for length in lengths.replace(",", " ").split())
+    if type_ not in _CODES or (order == ">" and type_[1] != "1"):
+        raise ValueError(f"is an array of type {order}{type_}, which results do not have")
+    if is_fortran == "True" and len(shape) > 1:
+        raise ValueError("is an array in Fortran order, which results do not have")
+    code = _CODES[type_]
+    if 0 in shape or math.prod(shape) * struct.calcsize(f"<{code}") != len(content) - end:
+        raise ValueError("is an array whose shape and content disagree, or that is empty")
+    return Array(shape, code, content[end:])
+
+
+def _inflate(text: str) -> bytes:
+    inflater = zlib.decompressobj()
     try:
-        inflater = zlib.decompressobj()
         content = inflater.decompress(base64.b64decode(text, validate=True), MOST_BYTES)
     except (binascii.Error, zlib.error, ValueError) as exc:
         raise ValueError(f"is not an encoded array: {exc}") from exc
     if inflater.unconsumed_tail:
         raise ValueError(f"is an array of more than {MOST_BYTES} bytes")
-    if content[:6] != b"\x93NUMPY" or len(content) < 12:
-        raise ValueError("is not in the .npy format")
-    wide = content[6] > 1
-    size = int.from_bytes(content[8 : 12 if wide else 10], "little")
-    start = (12 if wide else 10) + size
-    header = content[start - size : start].decode("latin-1")
-    if not _HEADER.fullmatch(header):
-        raise ValueError("has a header that is not that of a plain array")
-    try:
-        facts = ast.literal_eval(header.strip())
-        order, code = facts["descr"][0], _CODES[facts["descr"][1:]]
-        shape = tuple(int(length) for length in facts["shape"])
-    except (SyntaxError, ValueError, KeyError, TypeError, IndexError) as exc:
-        raise ValueError("is an array of a type that results do not have") from exc
-    size_bytes = math.prod(shape) * struct.calcsize(f"<{code}")
-    if (
-        order not in "<|"
-        or facts.get("fortran_order")
-        or min(shape, default=0) < 0
-        or size_bytes != len(content) - start
-    ):
-        raise ValueError("is an array whose shape and content disagree")
-    return Array(shape, code, content[start:])
+    return content

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+import math
+from collections import Counter
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from attrs import field, frozen
 
-from qrmi_core.errors import PayloadError
+from qrmi_core.errors import PayloadError, shown
+
+MOST_BYTES = 1 << 28
+_MOST_DIGITS = 30
 
 
 @frozen
@@ -57,33 +62,67 @@ class Payload:
         return self._content.read_bytes() if isinstance(self._content, Path) else self._content
 
     def json(self) -> Any:
-        """The content as parsed JSON, strictly: UTF-8, no NaN, bounded nesting.
-
-        Raises:
-            PayloadError: it is not JSON; the message says where.
-        """
+        """The content as `parse_json` reads it."""
         return parse_json(self.read(), self.source)
 
 
+def read_all(stream: BinaryIO, source: str) -> bytes:
+    """The content of *stream*, up to `MOST_BYTES`: a device named by mistake must not fill the memory.
+
+    Raises:
+        PayloadError: there is more.
+    """
+    content = stream.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise PayloadError(source, "", f"is larger than {MOST_BYTES:,} bytes", "Give a smaller file")
+    return content
+
+
 def parse_json(content: bytes, source: str) -> Any:
-    """Parse JSON from outside; every fault becomes a `PayloadError` that names *source* and the place."""
+    """Parse JSON from outside, strictly: UTF-8, finite numbers, no member twice, bounded nesting.
 
-    def refuse(token: str) -> NoReturn:
-        raise PayloadError(source, "$", f"holds {token}, which is not JSON", "Use finite numbers only")
-
+    Raises:
+        PayloadError: it is not; the message names *source* and says where.
+    """
     try:
-        return json.loads(content.decode("utf-8-sig"), parse_constant=refuse)
+        return _DECODER.decode(content.decode("utf-8-sig"))
+    except _Refusal as exc:
+        problem, remedy = exc.args
     except UnicodeDecodeError as exc:
-        raise PayloadError(
-            source,
-            "$",
-            f"byte {exc.start} is not UTF-8 text",
-            "Save the file as UTF-8; a circuit file needs its ending, .qasm or .qpy",
-        ) from exc
+        problem, remedy = f"byte {exc.start} is not UTF-8 text", "Save the file as UTF-8"
     except json.JSONDecodeError as exc:
-        problem = "is empty" if not content.strip() else f"line {exc.lineno} column {exc.colno} is not JSON: {exc.msg}"
-        raise PayloadError(source, "$", problem, "Mend that place; `python -m json.tool FILE` checks a file") from exc
-    except RecursionError as exc:
-        raise PayloadError(source, "$", "is nested too deeply", "Use fewer levels of lists and objects") from exc
-    except ValueError as exc:  # an integer of more digits than Python converts
-        raise PayloadError(source, "$", f"holds a number that cannot be read: {exc}", "Use a shorter number") from exc
+        problem = f"line {exc.lineno} column {exc.colno} is not JSON: {exc.msg}" if content.strip() else "is empty"
+        remedy = "Give one JSON object; `python -m json.tool FILE` finds the place of a mistake"
+    except RecursionError:
+        problem, remedy = "is nested too deeply", "Use fewer levels of lists and objects"
+    raise PayloadError(source, "$", problem, remedy)
+
+
+class _Refusal(Exception):
+    """JSON that is none of ours: the problem, and the remedy."""
+
+
+def _real(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _not_finite(text)
+
+
+def _whole(text: str) -> int:
+    if len(text) > _MOST_DIGITS:
+        raise _Refusal(f"holds a whole number of {len(text)} digits", f"Use at most {_MOST_DIGITS}")
+    return int(text)
+
+
+def _not_finite(token: str) -> NoReturn:
+    raise _Refusal(f"holds {shown(token, most=40)}, which is not a finite number", "Use finite numbers only")
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise _Refusal(f"holds an object with two members {shown(repr(twice), most=80)}", "Remove one of them")
+    return found
+
+
+_DECODER = json.JSONDecoder(parse_float=_real, parse_int=_whole, parse_constant=_not_finite, object_pairs_hook=_members)

@@ -10,18 +10,21 @@ import base64
 import math
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, NoReturn
 
 from qrmi_core.errors import ConfigError, PayloadError
-from qrmi_core.kinds import describe
+from qrmi_core.kinds import describe, is_finite
 
 Mode = Literal["sampler", "estimator"]
 
+_MOST_AXES = 32
+"""As many as numpy had for long."""
 _PAULI = re.compile(r"[IXYZ01+\-rl]+")
-_INPUT = re.compile(r"^\s*input\s+\w+(?:\s*\[[^\]]*\])?\s+(\w+)\s*;", re.MULTILINE)
-_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
-_TERM = re.compile(r"\s*([+-]?)\s*(?:([0-9.]+(?:[eE][+-]?\d+)?)\s*\*?\s*)?([IXYZ]+)\s*")
+# These read what strangers wrote, in time that grows with its length and no faster.
+_COMMENT = re.compile(r"/(?:/[^\n]*|\*.*?(?:\*/|\Z))", re.DOTALL)
+_INPUT = re.compile(r"input(?<!\winput)\s+\w+(?:\s*\[[^][;\n]*\])?\s+(\w+)\s*;")
+_TERM = re.compile(r"\s*+([+-]?)\s*+(?:(\d++\.?\d*+|\.\d++)([eE][+-]?\d++)?\s*+\*?\s*+)?([IXYZ]+)\s*+")
 
 
 def check(document: Any, source: str) -> None:
@@ -67,8 +70,10 @@ class _Check:
 
     def options(self, parameters: dict[str, Any]) -> None:
         path = "$.parameters"
-        if parameters.get("version", 2) != 2 or isinstance(parameters.get("version", 2), bool):
-            self.fail(f"{path}.version", f"is {parameters['version']!r}", "Only version 2 of the primitives is known")
+        version = parameters.get("version", 2)
+        if type(version) is not int or version != 2:
+            problem = f"is {version}" if is_finite(version) else f"is {describe(version)}"
+            self.fail(f"{path}.version", problem, "Only version 2 of the primitives is known")
         if "support_qiskit" in parameters:
             self.typed(parameters["support_qiskit"], bool, f"{path}.support_qiskit", "Give true or false")
         options = parameters.get("options")
@@ -113,11 +118,8 @@ class _Check:
         if value is None:
             return
         if type(value) is not int:
-            self.fail(
-                path,
-                f"is {describe(value)}" if not isinstance(value, float) else f"is {value}",
-                "Give a whole number of shots",
-            )
+            problem = f"is {value if isinstance(value, float) else describe(value)}"
+            self.fail(path, problem, "Give a whole number of shots")
         if value < 1:
             self.fail(path, f"is {value}", "Give at least 1 shot")
 
@@ -129,10 +131,8 @@ class _Check:
             self.fail(path, f"is {value}", "Give a precision of 0 (exact) or above")
 
     def number(self, value: Any, path: str) -> None:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            self.fail(path, f"is {describe(value)}", "Give a number")
-        if not math.isfinite(value):
-            self.fail(path, f"is {value}", "Give a finite number")
+        if not is_finite(value):
+            self.fail(path, f"is {value if isinstance(value, float) else describe(value)}", "Give a finite number")
 
     def values(self, value: Any, path: str) -> None:
         """Parameter values: nested lists of numbers, all of one shape, or an encoded ndarray."""
@@ -141,11 +141,12 @@ class _Check:
         self.typed(value, list, path, "Give nested lists of numbers, or an encoded ndarray")
         self.shape(value, path)
 
-    def shape(self, value: Any, path: str) -> tuple[int, ...]:
+    def shape(self, value: Any, path: str, depth: int = 0) -> tuple[int, ...]:
         if not isinstance(value, list):
             self.number(value, path)
             return ()
-        shapes = [self.shape(item, f"{path}[{index}]") for index, item in enumerate(value)]
+        self.bounded(depth, path)
+        shapes = [self.shape(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
         for index, shape in enumerate(shapes):
             if shape != shapes[0]:
                 self.fail(
@@ -155,6 +156,10 @@ class _Check:
                 )
         return (len(value), *(shapes[0] if shapes else ()))
 
+    def bounded(self, depth: int, path: str) -> None:
+        if depth == _MOST_AXES:
+            self.fail(path, f"is a list inside {_MOST_AXES} others", "Use fewer levels of lists")
+
     def is_array(self, value: Any, path: str) -> bool:
         if not isinstance(value, dict):
             return False
@@ -162,7 +167,8 @@ class _Check:
             self.fail(path, "is an object, but not an ndarray", 'Give lists, or {"__type__": "ndarray", ...}')
         return True
 
-    def observables(self, value: Any, path: str) -> None:
+    def observables(self, value: Any, path: str, depth: int = 0) -> None:
+        self.bounded(depth, path)
         if isinstance(value, dict) and value.get("__type__") == "ObservablesArray":
             value, path = value.get("__value__"), f"{path}.__value__"
         if isinstance(value, str):
@@ -175,7 +181,7 @@ class _Check:
                 self.number(coefficient, f"{path}.{pauli}")
         elif isinstance(value, list) and value:
             for index, inner in enumerate(value):
-                self.observables(inner, f"{path}[{index}]")
+                self.observables(inner, f"{path}[{index}]", depth + 1)
         else:
             self.fail(
                 path,
@@ -240,34 +246,46 @@ def from_circuit(
 
 
 def bind(params: Sequence[str], names: Sequence[str]) -> list[float] | None:
-    """The values of ``--param``, in the order of the circuit's declarations *names*."""
+    """The values of ``--param``, in the order of the circuit's declarations *names*.
+
+    Where the circuit declares no names that we can read, as in QPY, values are taken in their order.
+    """
     given: dict[str, float] = {}
     for index, text in enumerate(params):
-        name, equals, value = text.rpartition("=")
-        name = name if equals else names[index] if index < len(names) else str(index)
+        written, equals, value = text.rpartition("=")
+        name = written if equals else names[index] if index < len(names) else str(index)
+        if (equals or names) and name not in names:
+            what = f"no input {name!r}" if equals else f"{len(names)} inputs, not {len(params)}"
+            known = f"The circuit declares {', '.join(names)}" if names else "Give values in order, without names"
+            raise _wrong_param(f"the circuit declares {what}", known)
+        if name in given:
+            raise _wrong_param(f"{name!r} has two values", "Give each input one value")
         try:
             given[name] = float(value)
-        except ValueError as exc:
-            raise ConfigError.one("--param", "", f"{value!r} is not a number", "Give NAME=VALUE or VALUE") from exc
-        if equals and name not in names:
-            known = f"The circuit declares {', '.join(names)}" if names else "Give values in order, without names"
-            raise ConfigError.one("--param", "", f"the circuit declares no input {name!r}", known)
+        except ValueError:
+            given[name] = math.nan
+        if not is_finite(given[name]):
+            raise _wrong_param(f"{value!r} is not a finite number", "Give NAME=VALUE or VALUE")
     if missing := [name for name in names if name not in given]:
-        raise ConfigError.one(
-            "--param", "", f"the circuit's input {', '.join(missing)} has no value", f"Add --param {missing[0]}=VALUE"
-        )
+        raise _wrong_param(f"the circuit's input {', '.join(missing)} has no value", f"Add --param {missing[0]}=VALUE")
     return [given[name] for name in names] if names else list(given.values()) or None
+
+
+def _wrong_param(problem: str, remedy: str) -> ConfigError:
+    return ConfigError.one("--param", "", problem, remedy)
 
 
 def observable(text: str) -> dict[str, float]:
     """Parse a sum of Pauli strings: ``ZZ``, ``0.5*XX - 0.25*ZI``."""
     terms: dict[str, float] = {}
     at = 0
-    for match in _terms(text):
-        sign, coefficient, pauli = match.groups()
-        terms[pauli] = terms.get(pauli, 0.0) + (-1.0 if sign == "-" else 1.0) * float(coefficient or 1.0)
+    while match := _TERM.match(text, at):
+        sign, number, exponent, pauli = match.groups()
+        if at and not sign:
+            break
+        terms[pauli] = terms.get(pauli, 0.0) + float(f"{sign}{number or 1}{exponent or ''}")
         at = match.end()
-    if not terms or at != len(text) or len({len(pauli) for pauli in terms}) > 1:
+    if at < len(text) or len(set(map(len, terms))) != 1 or not all(map(is_finite, terms.values())):
         raise ConfigError.one(
             "--observable",
             "",
@@ -277,18 +295,11 @@ def observable(text: str) -> dict[str, float]:
     return terms
 
 
-def _terms(text: str) -> Iterator[re.Match[str]]:
-    at = 0
-    while match := _TERM.match(text, at):
-        if at and not match.group(1):
-            return
-        yield match
-        at = match.end()
-
-
 def _qpy(content: bytes, source: str) -> dict[str, str]:
     if content[:6] != b"QISKIT":
         raise PayloadError(source, "", "is not a QPY file", "Write one with qiskit.qpy.dump(circuit, file)")
+    if len(content) < 18:
+        raise PayloadError(source, "", "is a QPY file without its end", "Write it again, or copy all of it")
     count = int.from_bytes(content[10:18], "big")
     if count != 1:
         raise PayloadError(source, "", f"holds {count} circuits", "Write one circuit into each file")

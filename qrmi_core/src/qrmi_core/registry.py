@@ -8,7 +8,7 @@ import logging
 from importlib import resources
 from importlib.metadata import EntryPoint, entry_points
 
-from qrmi_core.backend import CONTRACT, Backend, QuantumResource
+from qrmi_core.backend import CONTRACT, Backend
 from qrmi_core.declarations import declaration
 from qrmi_core.errors import BackendBroken, BackendConflict, BackendNotInstalled
 
@@ -25,19 +25,19 @@ def backend(type_: str) -> Backend:
         BackendBroken: it cannot be loaded or speaks another contract.
     """
     from stevedore.driver import DriverManager
-    from stevedore.exception import MultipleMatches, NoMatches
-    from stevedore.extension import error_on_conflict
+    from stevedore.exception import NoMatches
 
+    points = installed(type_)
+    if len(points) > 1:  # ours to find: stevedore wants to show classes there, and a Backend is an object
+        raise BackendConflict(type_, " and ".join(map(distribution, points)))
     logging.getLogger("stevedore").setLevel(logging.CRITICAL)  # what it logs, we raise
     try:
-        found = DriverManager(GROUP, type_, conflict_resolver=error_on_conflict).driver
-    except MultipleMatches as exc:
-        raise BackendConflict(type_, " and ".join(map(distribution, installed(type_)))) from exc
+        found = DriverManager(GROUP, type_).driver
     except NoMatches as exc:
         raise BackendNotInstalled(type_, _remedy(type_)) from exc
     except Exception as exc:
-        raise _broken(installed(type_)[0], exc) from exc
-    return _checked(found, installed(type_)[0])
+        raise _broken(points[0], exc) from exc
+    return _checked(found, points[0])
 
 
 def installed(type_: str | None = None) -> list[EntryPoint]:
@@ -74,13 +74,6 @@ def _checked(found: object, point: EntryPoint) -> Backend:
         problem = f"names {found!r}, which is not a qrmi_core.Backend"
     elif found.contract != CONTRACT:
         problem = f"was written for contract {found.contract}, this core speaks contract {CONTRACT}"
-    elif (
-        isinstance(found.open, type)
-        and issubclass(found.open, QuantumResource)
-        and not found.open.concurrent
-        and found.open.task_wait is not QuantumResource.task_wait
-    ):
-        problem = f"overrides task_wait, so {found.open.__name__} must be declared concurrent"
     else:
         try:
             declaration(found.settings)

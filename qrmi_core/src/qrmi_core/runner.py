@@ -5,14 +5,14 @@ from __future__ import annotations
 import queue
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, Protocol
 
 from attrs import define, field
 
 from qrmi_core import hooks
-from qrmi_core.errors import QrmiError, ResourceUnavailable, TaskCancelled, TaskFailed, TaskTimeLimit
+from qrmi_core.errors import QrmiError, ResourceError, ResourceUnavailable, TaskCancelled, TaskFailed, TaskTimeLimit
 from qrmi_core.host import Hosted
 from qrmi_core.models import AcquireRequest, Run, TaskState, TaskStatus
 from qrmi_core.payload import Payload
@@ -22,6 +22,8 @@ STOP_GRACE_S = 30.0
 """How long the vendor may take to confirm a cancel before we leave."""
 PATIENCE_S = 120.0
 """How long a resource may be unreachable while a task runs before we give up waiting for it."""
+_SUBMIT_S = 0.2
+"""How long a submission may take after a cancel before we look for its task under its key."""
 _SLICE_S = 30.0
 _TIME_LIMIT = "the time limit"
 _DONE = "\0done"
@@ -44,6 +46,8 @@ class TaskRunner:
     task_run: Run = field(factory=Run.of_this_process)
     task_id: str | None = None
     _wake: queue.SimpleQueue[str] = field(factory=queue.SimpleQueue)
+    _announced: threading.Event = field(factory=threading.Event)
+    """The listener knows that we submit: it learns so while the submission is under way, not before."""
     _submitted: threading.Event = field(factory=threading.Event)
     """`task_start` has returned or raised."""
     _stopping: threading.Event = field(factory=threading.Event)
@@ -75,28 +79,43 @@ class TaskRunner:
             return self._run(payload, key or str(uuid.uuid4()), timeout_s)
         finally:
             if token is not None:
-                self.resource.release(token)
-                self._notify("qrmi_lease_released", resource=name)
+                self._release(token)
+
+    def _release(self, token: str) -> None:
+        """Close the session. One that cannot be closed must not stand in for how the task ended."""
+        ctx = self.resource.ctx
+        try:
+            self.resource.release(token)
+        except QrmiError as exc:
+            ctx.log.warning("release.failed", error=str(exc))
+        else:
+            self._notify("qrmi_lease_released", resource=ctx.name)
 
     def _run(self, payload: Payload, key: str, timeout_s: float | None) -> bytes:
         ctx = self.resource.ctx
         limits = [
             limit for limit in (timeout_s, ctx.deadline and ctx.deadline - ctx.clock.monotonic()) if limit is not None
         ]
-        limit_s = min(limits, default=None)
+        limit_s = max(0.0, min(limits)) if limits else None
         task = _Background(lambda: self._execute(payload, key), self._wake)
         task.start()
+        self.listener.event("task.submitting", resource=ctx.name, type=ctx.type, kind=payload.kind)
+        self._announced.set()
         why = task.finished_or_told(limit_s)
         if why is None:
             return task.outcome()
         self.listener.event("task.cancelling", task_id=self.task_id, why=why)
-        return self._cancelled(task, why, limit_s)
+        return self._cancelled(task, key, why, limit_s)
 
-    def _cancelled(self, task: _Background, why: str, limit_s: float | None) -> bytes:
+    def _cancelled(self, task: _Background, key: str, why: str, limit_s: float | None) -> bytes:
         """Stop the task and settle how it ended: a stop may lose to completion, and then the result counts."""
-        self._submitted.wait(STOP_GRACE_S)
+        if not self._submitted.wait(_SUBMIT_S):
+            with suppress(QrmiError):  # not every backend can find it; then we wait for its id
+                if found := self.resource.find_task(key):
+                    self.resource.task_stop(found)
+            self._submitted.wait(STOP_GRACE_S)
         if self.task_id is not None:
-            with suppress(ResourceUnavailable):  # said below: the wait cannot confirm the end either
+            with suppress(ResourceError):  # said below: the wait cannot confirm the end either
                 self.resource.task_stop(self.task_id)
         self._stopping.set()
         if not task.ended(STOP_GRACE_S):
@@ -119,6 +138,7 @@ class TaskRunner:
             task_id = self.task_id = self.resource.task_start(payload, key=key)
         finally:
             self._submitted.set()
+        self._announced.wait()
         self.listener.event("task.started", task_id=task_id, kind=payload.kind, size_bytes=payload.size_bytes)
         self._notify("qrmi_task_started", resource=name, task_id=task_id)
         state = self._wait(task_id)
@@ -151,7 +171,7 @@ class TaskRunner:
                         exc.resource, f"{exc.detail} (task {task_id} was submitted and may go on)"
                     ) from exc
                 self.listener.event("task.unreachable", task_id=task_id, error=exc.detail)
-                self._stopping.wait(next(cadence))
+                cadence = self._pause(cadence)
                 continue
             if state.status.is_terminal:
                 return state
@@ -167,7 +187,15 @@ class TaskRunner:
             if self.resource.is_told:
                 slice_s = _SLICE_S if state.status is TaskStatus.RUNNING else min(_SLICE_S, max(0.1, 2 * slice_s))
             else:
-                self._stopping.wait(next(cadence))
+                cadence = self._pause(cadence)
+
+    def _pause(self, cadence: Iterator[float]) -> Iterator[float]:
+        """Until the next question. A stop brings it forward, once, and the cadence starts anew."""
+        if self._stopping.is_set():
+            self.resource.ctx.clock.sleep(next(cadence))
+        elif self._stopping.wait(next(cadence)):
+            return pauses(self.resource.ctx.clock)
+        return cadence
 
     def _notify(self, name: str, **facts: Any) -> None:
         self.hooks.notify(self.resource.ctx.log, name, run=self.task_run, **facts)

@@ -6,15 +6,14 @@ twice as some tools do, is decoded here, so that no backend has to.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from qrmi_core.errors import ConfigError, PayloadError
-from qrmi_core.kinds import describe, is_sequence
+from qrmi_core.kinds import SEQUENCE_MEMBERS, describe, is_finite, is_sequence
 from qrmi_core.payload import parse_json
 
-_MOST_WRAPPINGS = 3
+_MOST_WRAPPINGS = 2
 _AS_OBJECT = "Give the sequence as an object, as Sequence.to_abstract_repr() writes it"
 
 
@@ -40,11 +39,11 @@ def normalise(document: Any, source: str, *, shots: int | None = None, variables
         )
     values = {**given, **_parse(variables)}
     for name, value in values.items():
-        for one in value if isinstance(value, list) else [value]:
-            if isinstance(one, bool) or not isinstance(one, int | float) or not math.isfinite(one):
-                raise PayloadError(
-                    source, f"$.variables.{name}", f"is {describe(value)}", "Give a finite number, or a list of them"
-                )
+        numbers = value if isinstance(value, list) else [value]
+        if not numbers or not all(map(is_finite, numbers)):
+            raise PayloadError(
+                source, f"$.variables.{name}", f"is {describe(value)}", "Give a finite number, or a list of them"
+            )
     if values:
         made["variables"] = values
     return made
@@ -55,11 +54,15 @@ def _unwrapped(sequence: Any, source: str) -> dict[str, Any]:
         if not isinstance(sequence, str):
             break
         try:
-            sequence = parse_json(sequence.encode(), source)
+            sequence = parse_json(sequence.encode(errors="surrogatepass"), source)
         except PayloadError as exc:
             raise PayloadError(source, "$.sequence", f"is text, but {exc.problem}", _AS_OBJECT) from exc
     if not isinstance(sequence, dict):
         raise PayloadError(source, "$.sequence", f"is {describe(sequence)}", _AS_OBJECT)
+    if missing := sorted(SEQUENCE_MEMBERS - sequence.keys()):
+        is_old = not sequence.keys().isdisjoint(("_build", "__module__"))
+        problem = "is in an old format of Pulser" if is_old else f"has no {missing[0]!r}"
+        raise PayloadError(source, "$.sequence", problem, _AS_OBJECT)
     return sequence
 
 
@@ -68,8 +71,8 @@ def _runs(runs: Any, source: str) -> int:
     if runs is None:
         raise PayloadError(source, path, "is missing", "Add it, or give --shots N")
     if type(runs) is not int:
-        shown = str(runs) if isinstance(runs, float) else describe(runs)
-        raise PayloadError(source, path, f"is {shown}", "Give a whole number of runs")
+        problem = f"is {runs if isinstance(runs, float) else describe(runs)}"
+        raise PayloadError(source, path, problem, "Give a whole number of runs")
     if runs < 1:
         raise PayloadError(source, path, f"is {runs}", "Give at least 1 run")
     return runs
@@ -78,17 +81,19 @@ def _runs(runs: Any, source: str) -> int:
 def _parse(variables: Sequence[str]) -> dict[str, float | list[float]]:
     found: dict[str, float | list[float]] = {}
     for text in variables:
-        name, equals, values = text.partition("=")
+        name, _, values = text.partition("=")
         try:
             numbers = [float(value) for value in values.split(",")]
-        except ValueError as exc:
+        except ValueError:
+            numbers = []
+        if not name or not all(map(is_finite, numbers)) or not numbers:
             raise ConfigError.one(
                 "--var",
                 "",
                 f"{text!r} is not NAME=NUMBER",
                 "Write --var amplitude=2.5, or --var times=100,200 for a list",
-            ) from exc
-        if not equals or not name:
-            raise ConfigError.one("--var", "", f"{text!r} is not NAME=NUMBER", "Write --var amplitude=2.5")
-        found[name] = numbers[0] if "," not in values else numbers
+            )
+        if name in found:
+            raise ConfigError.one("--var", "", f"{name!r} is given twice", "Give each variable once")
+        found[name] = numbers if "," in values else numbers[0]
     return found

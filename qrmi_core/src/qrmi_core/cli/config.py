@@ -63,7 +63,7 @@ def _check(file: str | None) -> int:
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of `qrmi_config.json`, with the settings of every installed backend."""
-    from qrmi_core import declarations, registry
+    from qrmi_core import config, declarations, registry
     from qrmi_core.errors import BackendError
 
     words = {"type": "string"}
@@ -83,7 +83,7 @@ def schema() -> dict[str, Any]:
         "required": ["name", "type"],
         "additionalProperties": False,
         "properties": {
-            "name": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,128}$", "description": "what --qpu names"},
+            "name": {"type": "string", "pattern": f"^{config.NAME.pattern}$", "description": "what --qpu names"},
             "type": {"type": "string", "description": "of the backend that drives it"},
             "environment": {"type": "object", "description": "the backend's settings"},
             "access": {"enum": ["broker", "job"], "description": "where it is opened; by default as its backend says"},

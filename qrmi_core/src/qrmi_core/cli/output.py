@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -65,18 +66,7 @@ class Output:
         Raises:
             ConfigError: it cannot.
         """
-        if self.path is None:
-            return
-        cause = None
-        try:
-            if self.path.is_dir():
-                cause = "is a folder"
-            else:
-                with tempfile.TemporaryFile(dir=self.path.parent):
-                    pass
-        except OSError as exc:
-            cause = f"cannot be written: {exc.strerror}"
-        if cause:
+        if cause := _obstacle(self.path):
             raise ConfigError.one(self.name, "", cause, "Choose another OUTPUT. Nothing was submitted")
 
     def save(self, content: bytes, task_id: str) -> None:
@@ -89,13 +79,40 @@ class Output:
             if self.path is None:
                 _print(content)
             else:
-                _replace(self.path, content)
+                _write(self.path, content)
         except OSError as exc:
-            kept = _keep(content, task_id)
             if self.path is None:  # or the interpreter would try again at its end
                 with suppress(OSError):
                     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            raise ResultNotSaved(self.name, exc.strerror or str(exc), str(kept)) from exc
+            raise ResultNotSaved(self.name, exc.strerror or str(exc), _keep(content, task_id)) from exc
+
+
+def _obstacle(path: Path | None) -> str | None:
+    """Why nothing could be written there, as far as that can be told without writing."""
+    if path is None:
+        return "is closed" if sys.__stdout__ is None else None
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        mode = 0
+    except OSError as exc:
+        return f"cannot be written: {exc.strerror}"
+    if stat.S_ISDIR(mode):
+        return "is a folder"
+    try:
+        if mode and not os.access(path, os.W_OK):
+            return "cannot be written: its mode forbids it"
+        if stat.S_ISREG(mode) or not mode:
+            with tempfile.TemporaryFile(dir=_real(path).parent):
+                pass
+    except OSError as exc:
+        return f"cannot be written: {exc.strerror}"
+    return None
+
+
+def _real(path: Path) -> Path:
+    """Where a symbolic link leads: the link stays, and its target is replaced."""
+    return Path(os.path.realpath(path))
 
 
 def _print(content: bytes) -> None:
@@ -105,16 +122,30 @@ def _print(content: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def _replace(path: Path, content: bytes) -> None:
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+def _write(path: Path, content: bytes) -> None:
+    """Put *content* at *path* as a whole; into it where it is a device or a pipe, which must not be replaced."""
+    path = _real(path)
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        mask = os.umask(0)
+        os.umask(mask)
+        mode = stat.S_IFREG | 0o666 & ~mask  # as readable as any other new file
+    if stat.S_ISREG(mode):
+        _replace(path, content, stat.S_IMODE(mode))
+    else:
+        with path.open("wb") as file:
+            file.write(content)
+
+
+def _replace(path: Path, content: bytes, mode: int) -> None:
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=".qrmi-")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(part).chmod(0o666 & ~mask)  # mkstemp makes 0600; a result is as readable as any other file
+        Path(part).chmod(mode)
         Path(part).replace(path)
     except BaseException:
         with suppress(OSError):
@@ -122,17 +153,15 @@ def _replace(path: Path, content: bytes) -> None:
         raise
 
 
-def _keep(content: bytes, task_id: str) -> Path:
-    name = f"result-{task_id}.json"
+def _keep(content: bytes, task_id: str) -> str:
+    """Keep a result that its OUTPUT does not take. Returns where it is."""
     folders = [Path(tempfile.gettempdir())]
     with suppress(QrmiError):
         folders.insert(0, state_root() / "results")
-    problem: OSError | None = None
     for folder in folders:
-        try:
+        with suppress(OSError):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _replace(folder / name, content)
-            return folder / name
-        except OSError as exc:
-            problem = exc
-    raise problem or OSError("nowhere to keep the result")
+            kept = folder / f"result-{task_id}.json"
+            _replace(kept, content, 0o600)
+            return str(kept)
+    return f"the resource alone, as task {task_id}"

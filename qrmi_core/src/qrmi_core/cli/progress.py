@@ -58,7 +58,7 @@ class LiveLine:
 
     def event(self, name: str, **facts: Any) -> None:
         """Say it on the line; the end of the task leaves a line of its own."""
-        if name == "resource.opened":
+        if name == "task.submitting":
             self._resource = f"{facts['resource']}: "
         if name == "result.written":
             elapsed = time.monotonic() - self._started

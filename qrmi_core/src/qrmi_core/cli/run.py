@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
-import textwrap
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qrmi_core.cli.output import Output
     from qrmi_core.host import Opening
@@ -126,17 +124,20 @@ def run_payload(args: argparse.Namespace, *, payload: str, output: str | None, m
 
 
 def _execute(args: argparse.Namespace, opening: Opening, payload: Payload, output: Output, listener: Listener) -> int:
+    import signal
+
     from qrmi_core.errors import TaskCancelled
     from qrmi_core.host import open_resource
     from qrmi_core.runner import TaskRunner
 
     received: list[int] = []
     with open_resource(opening) as resource:
-        listener.event("resource.opened", resource=opening.name, type=opening.type)
         runner = TaskRunner(resource, listener)
 
         def told(number: int, _: object) -> None:
             received.append(number)
+            if number == signal.SIGINT:
+                signal.signal(number, signal.SIG_DFL)  # who presses Ctrl-C twice does not want to wait for a service
             runner.cancel(f"by signal {signal.Signals(number).name}")
 
         for number in (signal.SIGTERM, signal.SIGINT):  # not SIGCONT: alone it means that the job was resumed
@@ -153,6 +154,8 @@ def _execute(args: argparse.Namespace, opening: Opening, payload: Payload, outpu
 
 
 def _plan(opening: Opening, payload: Payload) -> int:
+    import textwrap
+
     from qrmi_core.errors import NotOffered
     from qrmi_core.host import open_resource
     from qrmi_core.models import TaskPlan

@@ -1,0 +1,54 @@
+"""A clock of our own, and distributions that are installed for one test."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from stevedore import ExtensionManager
+
+
+class HandClock:
+    """Stands still until somebody sleeps on it or moves it."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    """Time that costs none."""
+    return HandClock()
+
+
+@pytest.fixture
+def install(tmp_path_factory, monkeypatch) -> Callable[..., Path]:
+    """Install a distribution: a folder on the path with one module and a `.dist-info` with real entry points."""
+    modules = set(sys.modules)
+    monkeypatch.setattr(ExtensionManager, "ENTRY_POINT_CACHE", {})  # stevedore looks once in the life of a process
+
+    def install(name: str, *, group: str, points: dict[str, str], source: str = "") -> Path:
+        """*source* becomes the module of the distribution's name; *points*: entry point -> object."""
+        site = tmp_path_factory.mktemp("site")
+        module = name.replace("-", "_")
+        (site / f"{module}.py").write_text(source)
+        info = site / f"{module}-1.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+        lines = [f"[{group}]", *(f"{point} = {value}" for point, value in points.items())]
+        (info / "entry_points.txt").write_text("\n".join(lines))
+        monkeypatch.syspath_prepend(site)
+        return site
+
+    yield install
+    for module in set(sys.modules) - modules:
+        if Path(getattr(sys.modules[module], "__file__", None) or "/").parent.name.startswith("site"):
+            del sys.modules[module]
