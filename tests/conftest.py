@@ -34,6 +34,15 @@ def wheels(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def build(tmp_path_factory) -> tuple[Path, str]:
+    """The folder of the documentation's built pages, and what Sphinx said."""
+    folder = tmp_path_factory.mktemp("html")
+    words = ["-m", "sphinx", "-W", "--keep-going", "-q", "-d", str(tmp_path_factory.mktemp("doctrees")), "docs"]
+    done = subprocess.run([sys.executable, *words, str(folder)], cwd=ROOT, capture_output=True, text=True)
+    return folder, done.stdout + done.stderr
+
+
 @pytest.fixture
 def new_venv(tmp_path) -> Callable[..., Path]:
     """Make an empty environment below tmp_path, install what is named, and return its folder of commands."""
@@ -42,8 +51,16 @@ def new_venv(tmp_path) -> Callable[..., Path]:
         place = tmp_path / name
         uv("venv", "-q", "--python", sys.executable, str(place))
         if what:
-            uv("pip", "install", "-q", "--python", str(place / "bin" / "python"), "-c",
-               str(ROOT / ".ci" / "constraints.txt"), *what)
+            uv(
+                "pip",
+                "install",
+                "-q",
+                "--python",
+                str(place / "bin" / "python"),
+                "-c",
+                str(ROOT / ".ci" / "constraints.txt"),
+                *what,
+            )
         return place / "bin"
 
     return make
@@ -68,7 +85,9 @@ def own_state(tmp_path_factory, monkeypatch) -> None:
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """In CI a test that did not run is a failure."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    left_out = [kind for kind in ("skipped", "xfailed", "xpassed", "deselected") if reporter and reporter.stats.get(kind)]
+    left_out = [
+        kind for kind in ("skipped", "xfailed", "xpassed", "deselected") if reporter and reporter.stats.get(kind)
+    ]
     if left_out and os.environ.get("QRMI_CI") and session.exitstatus == 0:
         reporter.write_line(f"tests were left out ({', '.join(left_out)}): in CI that is a failure", red=True)
         session.exitstatus = 1

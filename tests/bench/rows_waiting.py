@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from measure import Row
+
 from qrmi_core.models import TaskState, TaskStatus
 from qrmi_core.polling import SystemClock, poll
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from qrmi_core import Payload
 from qrmi_testkit.conformance import ResourceConformance
 
@@ -16,7 +17,10 @@ def sampler(program: str, shots: int = 100) -> Payload:
     """A payload of one circuit."""
     return Payload.from_json(
         "qiskit-primitive",
-        {"program_id": "sampler", "parameters": {"pubs": [[program, None, shots]], "version": 2, "support_qiskit": False}},
+        {
+            "program_id": "sampler",
+            "parameters": {"pubs": [[program, None, shots]], "version": 2, "support_qiskit": False},
+        },
     )
 
 

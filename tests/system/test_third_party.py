@@ -15,12 +15,9 @@ import qrmi_core
 
 
 @pytest.fixture(scope="module")
-def page(root, tmp_path_factory) -> Path:
+def page(build) -> Path:
     """The built page "publish a backend"."""
-    folder = tmp_path_factory.mktemp("html")
-    words = ["-m", "sphinx", "-q", "-d", str(folder / "doctrees"), "docs", str(folder)]
-    subprocess.run([sys.executable, *words], cwd=root, check=True, capture_output=True)
-    return folder / "how-to" / "publish-a-backend.html"
+    return build[0] / "how-to" / "publish-a-backend.html"
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
-"""The resources of this job, or of this user: what application code asks for.
+"""The resources of this job, or of this user: what application code asks for. For example::
 
     from qrmi_core import job
+
     with job.resource() as qpu:
         task_id = qpu.task_start(payload, key="my-run-1")
 
@@ -172,7 +173,7 @@ def _timeout(name: str, environ: Mapping[str, str]) -> float | None:
     text = _own(name, variables.TIMEOUT_SUFFIX, environ)
     if text is None:
         return None
-    if not re.fullmatch("0*[1-9][0-9]{0,9}", text):
+    if not re.fullmatch("0*[1-9][0-9]{0,8}", text):
         raise ConfigError.one(
             f"{name}_{variables.TIMEOUT_SUFFIX}",
             "",

@@ -11,8 +11,6 @@ PRIMITIVE = "qiskit-primitive"
 """``{"program_id": ..., "parameters": {...}}``: a call of a Qiskit primitive."""
 PULSER = "pulser"
 """``{"sequence": {...}, "job_runs": N}``: a Pulser sequence in its abstract representation."""
-SEQUENCE_MEMBERS = frozenset({"register", "channels", "operations"})
-"""What every Pulser sequence has."""
 
 
 def recognise(document: Any, source: str) -> str:
@@ -43,7 +41,7 @@ def recognise(document: Any, source: str) -> str:
 
 def is_sequence(document: Any) -> bool:
     """*document* is a Pulser sequence itself, without the number of runs around it."""
-    return isinstance(document, dict) and document.keys() >= SEQUENCE_MEMBERS
+    return isinstance(document, dict) and document.keys() >= {"register", "channels", "operations"}
 
 
 def describe(value: Any) -> str:

@@ -8,12 +8,15 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import Any
+from contextlib import suppress
+from typing import Any, TextIO, cast
 
 from attrs import frozen
 
 from qrmi_core import redaction, variables
+from qrmi_core.errors import ConfigError
 
+_LEVELS = ("debug", "info", "warning", "error")
 _level: int | None = None
 
 
@@ -22,10 +25,17 @@ def configure(level: str | None = None) -> None:
 
     Args:
         level: `debug`, `info`, `warning` or `error`; by default what `QRMI_LOG_LEVEL` says, else `info`.
+
+    Raises:
+        ConfigError: there is no such level.
     """
     global _level  # noqa: PLW0603 - structlog's own configuration is of the process, too
-    word = (level or os.environ.get(variables.LOG_LEVEL) or "info").upper()
-    _level = logging.getLevelNamesMapping().get(word, logging.INFO)
+    word = level or os.environ.get(variables.LOG_LEVEL) or "info"
+    if word.lower() not in _LEVELS:
+        raise ConfigError.one(
+            f"${variables.LOG_LEVEL}", "", f"{word!r} is not a level", f"There are {', '.join(_LEVELS)}"
+        )
+    _level = logging.getLevelNamesMapping()[word.upper()]
 
 
 @frozen
@@ -67,6 +77,18 @@ def logger(**facts: Any) -> Logger:
     return Logger(facts)
 
 
+class _StandardError:
+    """Standard error. That nobody reads it any longer, or that its disk is full, must not end a task."""
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            sys.stderr.flush()
+
+
 def _configure(level: int) -> None:
     import structlog
 
@@ -80,6 +102,6 @@ def _configure(level: int) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _StandardError())),
         cache_logger_on_first_use=False,
     )

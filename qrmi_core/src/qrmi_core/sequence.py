@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from qrmi_core.errors import ConfigError, PayloadError
-from qrmi_core.kinds import SEQUENCE_MEMBERS, describe, is_finite, is_sequence
+from qrmi_core.kinds import describe, is_finite, is_sequence
 from qrmi_core.payload import parse_json
 
 _MOST_WRAPPINGS = 2
@@ -59,10 +59,6 @@ def _unwrapped(sequence: Any, source: str) -> dict[str, Any]:
             raise PayloadError(source, "$.sequence", f"is text, but {exc.problem}", _AS_OBJECT) from exc
     if not isinstance(sequence, dict):
         raise PayloadError(source, "$.sequence", f"is {describe(sequence)}", _AS_OBJECT)
-    if missing := sorted(SEQUENCE_MEMBERS - sequence.keys()):
-        is_old = not sequence.keys().isdisjoint(("_build", "__module__"))
-        problem = "is in an old format of Pulser" if is_old else f"has no {missing[0]!r}"
-        raise PayloadError(source, "$.sequence", problem, _AS_OBJECT)
     return sequence
 
 

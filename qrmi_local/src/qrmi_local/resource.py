@@ -8,8 +8,6 @@ import threading
 import uuid
 from contextlib import suppress
 
-from qrmi_core.polling import poll
-
 from qrmi_core import (
     Context,
     Payload,
@@ -24,8 +22,9 @@ from qrmi_core import (
     TaskStatus,
     Usage,
 )
-from qrmi_local.engine import Engine
-from qrmi_local.folder import TaskFolder, outdated, task_id_of
+from qrmi_core.polling import poll
+from qrmi_local.processes.engine import Engine
+from qrmi_local.processes.folder import TaskFolder, outdated, task_id_of
 from qrmi_local.settings import Settings
 
 
@@ -107,7 +106,8 @@ class Local(QuantumResource):
         finally:
             folder.remove()
         if entry.plan is None:
-            raise ResourceUnavailable(self.ctx.name, (entry.state and entry.state.reason) or "the simulator said nothing")
+            reason = entry.state.reason if entry.state else None
+            raise ResourceUnavailable(self.ctx.name, reason or "the simulator said nothing")
         return entry.plan
 
     def task_usage(self, task_id: str) -> Usage:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 
@@ -83,10 +84,6 @@ def _guarded(prog: str, module: str, words: list[str]) -> int:
     try:
         parse = parser.parse_intermixed_args if command.INTERMIXED else parser.parse_args
         status: int = command.run(parse(words))
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever read our output has had enough of it
-        _silence(1)
-        return 128 + 13
     except Exception as exc:
         from qrmi_core.errors import QrmiError
         from qrmi_core.redaction import mask
@@ -98,7 +95,23 @@ def _guarded(prog: str, module: str, words: list[str]) -> int:
     except KeyboardInterrupt:
         _say(f"{prog}: interrupted\n")
         return 130
+    finally:
+        _say("")
     return status
+
+
+def show(text: str) -> None:
+    """Write *text* to standard output; where that cannot be done, end the command."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read it has had enough
+        _silence(1)
+        sys.exit(128 + 13)
+    except OSError as exc:
+        _silence(1)
+        _say(f"standard output cannot be written: {exc.strerror}. Redirect it elsewhere\n")
+        sys.exit(1)
 
 
 def _say(text: str) -> None:
@@ -121,8 +134,10 @@ def _reopen() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")
-    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - as long as the process
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # bars of blocks, on a terminal of 8-bit letters
 
 
 def _front(words: list[str]) -> int:

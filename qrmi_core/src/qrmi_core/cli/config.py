@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from qrmi_core.cli import show
+
 INTERMIXED = False
 
 
@@ -23,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     if args.verb == "schema":
-        sys.stdout.write(json.dumps(schema(), indent=1) + "\n")
+        show(json.dumps(schema(), indent=1) + "\n")
         return 0
     return _check(args.file)
 
@@ -57,7 +59,7 @@ def _check(file: str | None) -> int:
     if faults:
         raise ConfigError(str(path), tuple(faults))
     names = ", ".join(entry.name for entry in loaded.resources) or "no resources"
-    sys.stdout.write(f"{path}: in order ({names})\n")
+    show(f"{path}: in order ({names})\n")
     return 0
 
 
@@ -84,7 +86,7 @@ def schema() -> dict[str, Any]:
         "additionalProperties": False,
         "properties": {
             "name": {"type": "string", "pattern": f"^{config.NAME.pattern}$", "description": "what --qpu names"},
-            "type": {"type": "string", "description": "of the backend that drives it"},
+            "type": {"type": "string", "description": "the type of its backend, such as `local`"},
             "environment": {"type": "object", "description": "the backend's settings"},
             "access": {"enum": ["broker", "job"], "description": "where it is opened; by default as its backend says"},
             "lanes": {"type": "integer", "minimum": 1, "description": "how many may hold it at once"},
@@ -116,7 +118,7 @@ def schema() -> dict[str, Any]:
             "grant": {
                 "enum": ["any", "licences"],
                 "default": "any",
-                "description": "licences: only what the scheduler granted",
+                "description": "`licences`: a job gets only what the scheduler granted it",
             },
         },
         "$defs": {

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, entry_points, version
 
+from qrmi_core.cli import show
+
 INTERMIXED = True
 
 Finding = tuple[str, str, str]
@@ -24,9 +26,9 @@ def run(args: argparse.Namespace) -> int:
     """Run the command. The exit status is 2 if something is wrong."""
     findings = [*_installation(), *_backends(), *_hooks(), *_resources(args.config), *_state()]
     for what, verdict, text in findings:
-        sys.stdout.write(f"{verdict:<6}{what}: {text}\n")
+        show(f"{verdict:<6}{what}: {text}\n")
     wrong = sum(verdict == "WRONG" for _, verdict, _ in findings)
-    sys.stdout.write(f"{wrong} wrong\n" if wrong else "nothing wrong\n")
+    show(f"{wrong} wrong\n" if wrong else "nothing wrong\n")
     return 2 if wrong else 0
 
 
@@ -64,9 +66,12 @@ def _backends() -> Iterator[Finding]:
                 "ok",
                 f"{registry.distribution(point)}, executes {', '.join(sorted(found.payloads))}",
             )
+    missing: dict[str, list[str]] = {}
     for type_, distribution in registry.known_types().items():
         if not any(point.name == type_ for point in points):
-            yield f"type {type_}", "note", f'not installed. If you need it: pip install "{distribution}"'
+            missing.setdefault(distribution, []).append(type_)
+    for distribution, types in missing.items():
+        yield f"type {', '.join(types)}", "note", f'not installed. If you need it: pip install "{distribution}"'
 
 
 def _hooks() -> Iterator[Finding]:

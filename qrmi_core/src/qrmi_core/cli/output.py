@@ -161,7 +161,7 @@ def _keep(content: bytes, task_id: str) -> str:
     for folder in folders:
         with suppress(OSError):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            kept = folder / f"result-{task_id}.json"
+            kept = folder / f"result-{re.sub('[^A-Za-z0-9_.-]', '_', task_id)}.json"
             _replace(kept, content, 0o600)
             return str(kept)
     return f"the resource alone, as task {task_id}"

@@ -6,8 +6,11 @@ import shutil
 import sys
 import threading
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
+
+from qrmi_core.errors import shown
 
 _BEAT_S = 0.2
 
@@ -62,9 +65,8 @@ class LiveLine:
             self._resource = f"{facts['resource']}: "
         if name == "result.written":
             elapsed = time.monotonic() - self._started
-            self._write(
-                f"\r\x1b[K{self._prog}: {self._resource}completed in {elapsed:.1f} s, result in {facts['output']}\n"
-            )
+            line = f"{self._prog}: {self._resource}completed in {elapsed:.1f} s, result in {facts['output']}"
+            self._write(f"\r\x1b[K{shown(line)}\n")
             return
         details = [str(facts["payload"])] if "payload" in facts else []
         if facts.get("queue_position") is not None:
@@ -72,7 +74,7 @@ class LiveLine:
         if facts.get("progress") is not None:
             details.append(f"{facts['progress']:.0%}")
         details += [str(facts[key]) for key in ("reason", "why", "error") if facts.get(key)]
-        self._text = " ".join([name.replace(".", " "), *details])
+        self._text = " ".join([name.rpartition(".")[2], *details])
         self._paint()
 
     def _beat(self) -> None:
@@ -81,10 +83,10 @@ class LiveLine:
             self._paint()
 
     def _paint(self) -> None:
-        line = f"{self._prog}: {self._resource}{self._text}, {time.monotonic() - self._started:.1f} s"
+        line = shown(f"{self._prog}: {self._resource}{self._text}, {time.monotonic() - self._started:.1f} s")
         self._write("\r\x1b[K" + line[: shutil.get_terminal_size().columns - 1])
 
     def _write(self, text: str) -> None:
-        with self._paint_lock:
+        with self._paint_lock, suppress(OSError):  # a terminal that was closed must not end the task
             sys.stderr.write(text)
             sys.stderr.flush()

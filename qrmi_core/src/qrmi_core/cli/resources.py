@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from typing import TYPE_CHECKING
+
+from qrmi_core.cli import show
 
 if TYPE_CHECKING:
     from qrmi_core.host import Opening
@@ -31,14 +32,14 @@ def run(args: argparse.Namespace) -> int:
         for opening in job.available(args.config)
     ]
     if args.json:
-        sys.stdout.write(json.dumps(rows, indent=1) + "\n")
+        show(json.dumps(rows, indent=1) + "\n")
     elif rows:
         titles = {key: key.upper() for key in rows[0]}
         widths = {key: max(len(row[key]) for row in (titles, *rows)) for key in titles}
         for row in (titles, *rows):
-            sys.stdout.write("  ".join(f"{row[key]:<{width}}" for key, width in widths.items()).rstrip() + "\n")
+            show("  ".join(f"{row[key]:<{width}}" for key, width in widths.items()).rstrip() + "\n")
     else:
-        sys.stdout.write(
+        show(
             "No resource is configured and no installed backend offers a default. Install one: "
             'pip install "qrmi-local", or name a configuration with --config.\n'
         )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from qrmi_core.cli import show
 
 if TYPE_CHECKING:
     from qrmi_core.results import Counts, Values
@@ -39,19 +40,23 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError.one("--top", "", f"is {args.top}", "Give at least 1")
     found = _views(args.file)
     if args.verb == "show":
-        sys.stdout.write("\n".join(line for view in found for line in _lines(view, args.top)) + "\n")
+        show("\n".join(line for view in found for line in _lines(view, args.top)) + "\n")
     else:
         _plot(found, Path(args.output), args.top)
     return 0
 
 
 def _views(file: str) -> list[Counts | Values]:
+    from qrmi_core.errors import ConfigError, PayloadError
     from qrmi_core.intake import content
     from qrmi_core.payload import parse_json
     from qrmi_core.results import views
 
-    source, raw = content(file)
-    return views(parse_json(raw, source), source)
+    try:
+        source, raw = content(file)
+        return views(parse_json(raw, source), source)
+    except PayloadError as exc:  # of a result, nothing is ever submitted
+        raise ConfigError.one(exc.source, exc.path, exc.problem, exc.remedy) from exc
 
 
 def bars(view: Counts, top: int) -> list[tuple[str, int]]:
@@ -60,24 +65,26 @@ def bars(view: Counts, top: int) -> list[tuple[str, int]]:
 
 
 def _lines(view: Counts | Values, top: int) -> list[str]:
+    from qrmi_core.errors import shown
     from qrmi_core.results import Values
 
+    title = shown(view.title)
     if isinstance(view, Values):
         width = max(len(label) for label, _, _ in view.values)
         return [
-            view.title,
+            title,
             *(f"  {label:<{width}}  {value:+.6f} +- {error:.6f}" for label, value, error in view.values),
         ]
     total = sum(view.counts.values())
-    shown = bars(view, top)
-    widest = max(len(bits) for bits, _ in shown)
+    listed = bars(view, top)
+    widest = max(len(bits) for bits, _ in listed)
     room = max(10, min(60, shutil.get_terminal_size().columns - widest - 22))
-    most = shown[0][1]
-    lines = [f"{view.title}: {total} shots"]
-    for bits, count in shown:
-        lines.append(f"  {bits}  {_block(count / most * room):<{room}}  {count:>7}  {count / total:6.1%}")
-    if rest := len(view.counts) - len(shown):
-        left = total - sum(count for _, count in shown)
+    most = listed[0][1]
+    lines = [f"{title}: {total} shots"]
+    for bits, count in listed:
+        lines.append(f"  {shown(bits)}  {_block(count / most * room):<{room}}  {count:>7}  {count / total:6.1%}")
+    if rest := len(view.counts) - len(listed):
+        left = total - sum(count for _, count in listed)
         lines.append(f"  and {rest} more, {left} shots together")
     return lines
 
@@ -112,7 +119,7 @@ def _plot(found: list[Counts | Values], output: Path, top: int) -> None:
             axes.axhline(0, color="0.8", linewidth=1, zorder=0)
         else:
             labels, counts = zip(*sorted(bars(view, top)), strict=True)
-            drawn = axes.bar(labels, counts)
+            drawn = axes.bar(labels, counts, width=0.6)
             axes.bar_label(drawn, padding=2)
             axes.tick_params(axis="x", rotation=60 if len(labels) > 8 or len(labels[0]) > 8 else 0)
             axes.set_ylabel(f"counts of {sum(view.counts.values())} shots")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
+
+from qrmi_core.cli import show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ configuration or a missing backend (nothing was submitted); 3 the resource is un
 _MODES: dict[str, Mode] = {"sample": "sampler", "estimate": "estimator"}
 
 INTERMIXED = True
+_LONGEST_KEY = 256
+_LONGEST_S = 1e9
+"""Thirty years; the system's clocks hold no more than ten times that."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -105,8 +109,14 @@ def run_payload(args: argparse.Namespace, *, payload: str, output: str | None, m
         target = Output.of(output, each_task=args.each_task)
         if target is None:
             return 0
-        if args.timeout is not None and not 0 < args.timeout < float("inf"):
-            raise ConfigError.one("--timeout", "", f"is {args.timeout:g}", "Give a number of seconds above 0")
+        if args.timeout is not None and not 0 < args.timeout <= _LONGEST_S:
+            raise ConfigError.one(
+                "--timeout", "", f"is {args.timeout:g}", f"Give a number of seconds above 0, up to {_LONGEST_S:.0e}"
+            )
+        if args.key is not None and not (args.key.isprintable() and 0 < len(args.key) <= _LONGEST_KEY):
+            raise ConfigError.one(
+                "--key", "", f"is no text of 1 to {_LONGEST_KEY} characters", "Give a name, or a uuid"
+            )
         options = intake.Options(
             mode=mode,
             kind=args.kind,
@@ -156,7 +166,7 @@ def _execute(args: argparse.Namespace, opening: Opening, payload: Payload, outpu
 def _plan(opening: Opening, payload: Payload) -> int:
     import textwrap
 
-    from qrmi_core.errors import NotOffered
+    from qrmi_core.errors import NotOffered, shown
     from qrmi_core.host import open_resource
     from qrmi_core.models import TaskPlan
 
@@ -171,7 +181,7 @@ def _plan(opening: Opening, payload: Payload) -> int:
     facts = {
         "resource": f"{opening.name} (type {opening.type})",
         "kind": plan.kind,
-        "payload": f"{payload.size_bytes:,} bytes from {payload.source}",
+        "payload": f"{payload.size_bytes:,} bytes from {shown(payload.source)}",
         "qubits": plan.qubits,
         "shots": plan.shots,
         "method": plan.method,
@@ -181,5 +191,5 @@ def _plan(opening: Opening, payload: Payload) -> int:
     lines += [
         textwrap.fill(note, 100, initial_indent=f"{'note':<10}", subsequent_indent=" " * 10) for note in plan.notes
     ]
-    sys.stdout.write("\n".join(lines) + "\n")
+    show("\n".join(lines) + "\n")
     return 0

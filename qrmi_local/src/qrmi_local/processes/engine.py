@@ -14,9 +14,9 @@ import attrs
 from attrs import define, field
 
 from qrmi_core import PayloadError, ResourceUnavailable, TaskPlan, TaskState, TaskStatus
-from qrmi_local.folder import Owner, TaskFolder
+from qrmi_local.processes.channel import Message, receive, send
+from qrmi_local.processes.folder import Owner, TaskFolder
 from qrmi_local.settings import Settings
-from qrmi_local.zygote import Message, receive, send
 
 _STOP_S = 10.0
 
@@ -147,7 +147,15 @@ class Engine:
             try:
                 # -P: a file of the user's that is called like a library must not be taken for it
                 process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "qrmi_local.zygote", str(theirs.fileno()), str(os.getpid()), kind],
+                    [
+                        sys.executable,
+                        "-P",
+                        "-m",
+                        "qrmi_local.processes.zygote",
+                        str(theirs.fileno()),
+                        str(os.getpid()),
+                        kind,
+                    ],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     stdout=complaints,

@@ -13,33 +13,23 @@ The messages are JSON objects, one datagram each. To us: ``start``, ``plan`` and
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
-import json
 import os
-import resource
 import selectors
 import signal
 import socket
 import sys
-import time
 from collections import deque
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-import attrs
 from attrs import define, field
-from qrmi_core.errors import PayloadError
+
 from qrmi_core.models import TaskState, TaskStatus
-from qrmi_core.payload import parse_json
+from qrmi_local.processes.channel import Message, end_with_parent, receive, send
+from qrmi_local.processes.folder import Owner, TaskFolder
+from qrmi_local.processes.worker import simulator, work
 
-from qrmi_local.folder import Owner, TaskFolder, write_atomically
-from qrmi_local.settings import Settings
-
-Message = dict[str, Any]
-_PR_SET_PDEATHSIG = 1
-_LARGEST_MESSAGE = 1 << 16
 _MORE_MEMORY = "Allow the job more memory, or set QRMI_LOCAL_MEMORY_LIMIT_BYTES so that what does not fit is refused"
 
 
@@ -54,33 +44,10 @@ def main(fd: int, parent_pid: int, kind: str) -> None:
     end_with_parent(parent_pid)
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # meant for the program, which will tell us
         signal.signal(ignored, signal.SIG_IGN)
-    with contextlib.suppress(PayloadError):
-        _simulator(kind)
+    simulator(kind)
     gc.collect()
     gc.freeze()
     Zygote(socket.socket(fileno=fd)).serve()
-
-
-def end_with_parent(parent_pid: int) -> None:
-    """Have the kernel kill us when the thread that made us ends, and check that this has not happened yet."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent_pid:
-        os._exit(0)
-
-
-def send(channel: socket.socket, **message: Any) -> None:
-    """Send one message. A reader that is gone is no error: its end is noticed when we read."""
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        channel.send(json.dumps(message).encode())
-
-
-def receive(channel: socket.socket) -> Message | None:
-    """The next message, or None at the end."""
-    try:
-        content = channel.recv(_LARGEST_MESSAGE)
-    except ConnectionResetError:
-        return None
-    return json.loads(content) if content else None
 
 
 @define
@@ -273,91 +240,6 @@ class Zygote:
     def _say(self, request: Message, state: TaskState) -> None:
         with contextlib.suppress(OSError):  # a full disk must not end us: the caller is told by message anyway
             TaskFolder(Path(request["folder"])).write_state(state, self.owner)
-
-
-# -- in the worker
-
-
-def work(channel: socket.socket, parent_pid: int) -> NoReturn:
-    """Check and run what comes, until the channel closes."""
-    end_with_parent(parent_pid)
-    signal.set_wakeup_fd(-1)
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")  # if memory runs out, it is us, not the user's program
-    while (message := receive(channel)) is not None:
-        folder = Path(message["folder"])
-        with (folder / "log").open("ab", buffering=0) as log:
-            os.dup2(log.fileno(), 1)
-            os.dup2(log.fileno(), 2)
-        try:
-            _work_on(channel, message, folder)
-        except BaseException as exc:  # noqa: BLE001 - also what Rust extensions raise; the next task must find us well
-            send(channel, **{"is": "failed", "reason": _one_line(exc)})
-    os._exit(0)
-
-
-def _work_on(channel: socket.socket, message: Message, folder: Path) -> None:
-    started = time.monotonic()
-    settings = Settings(**message["settings"])
-    try:
-        document = parse_json((folder / "payload").read_bytes(), message["source"])
-        prepared = _simulator(message["kind"]).prepare(document, message["source"], settings)
-    except PayloadError as exc:
-        send(channel, **{"is": "refused", "error": exc.args})
-        return
-    send(channel, **{"is": "accepted", "plan": attrs.asdict(prepared.plan)})
-    if message["do"] == "plan":
-        return
-    with _memory_limited(prepared.plan.memory_allowed_bytes):
-        content = prepared.run()
-    write_atomically(folder / "result", content)
-    plan = prepared.plan
-    sys.stderr.write(
-        f"{plan.kind}: {plan.qubits} qubits, {plan.shots} shots, method {plan.method}, "
-        f"{plan.memory_bytes} bytes planned, {time.monotonic() - started:.3f} s\n"
-    )
-    sys.stderr.flush()
-    send(channel, **{"is": "completed"})
-
-
-def _simulator(kind: str) -> Any:
-    """The module that prepares payloads of *kind*; imported here because each costs a second."""
-    if kind == "pulser":
-        from qrmi_local import pulses
-
-        return pulses
-    from qrmi_local import gates
-
-    return gates
-
-
-@contextlib.contextmanager
-def _memory_limited(allowed_bytes: int | None) -> Iterator[None]:
-    """What no plan can foresee, a matrix product state that grows, fails instead of swapping the node away."""
-    before = resource.getrlimit(resource.RLIMIT_DATA)
-    with contextlib.suppress(OSError, ValueError):
-        if allowed_bytes is not None:
-            resource.setrlimit(resource.RLIMIT_DATA, (_data_bytes() + _OWN_BYTES + allowed_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_DATA, before)
-
-
-def _data_bytes() -> int:
-    """The private memory of this process, as `RLIMIT_DATA` counts it."""
-    return int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
-
-
-_OWN_BYTES = 256 << 20
-"""What the libraries and their threads take while they compute."""
-
-
-def _one_line(exc: BaseException) -> str:
-    text = " ".join(str(exc).split())[:500]
-    if isinstance(exc, MemoryError):
-        text = text or "memory ran out"
-    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
 
 
 if __name__ == "__main__":

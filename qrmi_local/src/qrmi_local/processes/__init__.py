@@ -1,0 +1,1 @@
+"""The processes behind the simulators: who starts whom, who ends whom, and what is left on disk."""
