@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from stevedore import ExtensionManager
 
+from qrmi_core import ConfigError, QrmiError
+
 
 class HandClock:
     """Stands still until somebody sleeps on it or moves it."""
@@ -52,3 +54,27 @@ def install(tmp_path_factory, monkeypatch) -> Callable[..., Path]:
     for module in set(sys.modules) - modules:
         if Path(getattr(sys.modules[module], "__file__", None) or "/").parent.name.startswith("site"):
             del sys.modules[module]
+
+
+_LONGEST_LINE = 2200
+
+
+@pytest.fixture(scope="session")
+def outcome() -> Callable[..., object]:
+    """Call something with whatever there is: what it returns, or the error of ours that it raises.
+
+    Any other exception goes through. The error's words must be fit for a terminal: one line for each fault, nothing in
+    it that a terminal would obey, and none of it endless.
+    """
+
+    def call(function: Callable[..., object], *args: object, **options: object) -> object:
+        try:
+            return function(*args, **options)
+        except QrmiError as exc:
+            error = exc
+        lines = str(error).split("\n")
+        assert len(lines) == (len(error.faults) if isinstance(error, ConfigError) else 1), lines
+        assert all(line.isprintable() and len(line) < _LONGEST_LINE for line in lines), lines
+        return error
+
+    return call

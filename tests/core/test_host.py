@@ -26,9 +26,9 @@ from qrmi_core import (
     redaction,
     settings,
 )
-from qrmi_core.config import SecretReference
 from qrmi_core.host import state_dir, state_root
 from qrmi_core.polling import SystemClock
+from qrmi_core.secret import SecretReference
 
 CANARY = "canary-7f3a9c"
 ACME = """

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
-import re
 import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -18,7 +16,8 @@ from qrmi_core.declarations import Fault
 from qrmi_core.errors import ConfigError, PayloadError
 from qrmi_core.payload import parse_json, read_all
 from qrmi_core.redaction import looks_secret
-from qrmi_core.variables import shell_name
+from qrmi_core.secret import SecretReference
+from qrmi_core.variables import NAME, NAME_RULE, shell_name
 
 
 @frozen(kw_only=True)
@@ -29,41 +28,6 @@ class Allow:
     groups: tuple[str, ...] = ()
     accounts: tuple[str, ...] = ()
     partitions: tuple[str, ...] = ()
-
-
-@frozen(kw_only=True)
-class SecretReference:
-    """A secret that stands elsewhere: in a file or in an environment variable."""
-
-    file: str | None = None
-    env: str | None = None
-
-    def resolve(self) -> str:
-        """Read the secret.
-
-        Raises:
-            ValueError: it cannot be read; the message says why, and never holds the secret.
-        """
-        if self.file is None:
-            where, value = f"the environment variable {self.env}", os.environ.get(self.env or "", "")
-        else:
-            where, value = f"its file {self.file}", _first_bytes(self.file)
-        if not value.strip():
-            raise ValueError(f"{where} is empty or not set")
-        return value.strip()
-
-
-def _first_bytes(file: str) -> str:
-    try:
-        with open(file, "rb") as stream:
-            content = stream.read(_LONGEST_SECRET + 1)
-        if len(content) > _LONGEST_SECRET:
-            raise ValueError(f"its file {file} is longer than {_LONGEST_SECRET} bytes")
-        return content.decode()
-    except OSError as exc:
-        raise ValueError(f"its file {file} cannot be read: {exc.strerror}") from exc
-    except UnicodeDecodeError:
-        raise ValueError(f"its file {file} is not UTF-8 text") from None  # the cause would hold the secret
 
 
 @frozen(kw_only=True)
@@ -118,10 +82,6 @@ class _File:
 
 
 _REMEDY = "See `qrmi config schema`"
-_LONGEST_SECRET = 1 << 16
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-"""Of a resource. It stands in options, variables and paths, so it is no ``..`` and starts with no ``-``."""
-NAME_RULE = "Use letters, digits, '_', '-' and '.' only, the first one a letter, a digit or '_'"
 
 
 def _environment_value(value: object, _: type) -> str | SecretReference:
@@ -157,7 +117,8 @@ def load(path: Path) -> Config:
     file, found = wire.structure(document, _File)
     faults: list[Fault] = [(where, problem, _REMEDY) for where, problem in found]
     resources: list[ResourceConfig] = []
-    for index, entry in enumerate(file.resources if file else ()):
+    entries = document.get("resources") if isinstance(document, dict) else None
+    for index, entry in enumerate(entries if isinstance(entries, list) else ()):
         resource, found = wire.structure(entry, ResourceConfig)
         where = f"resources[{index}]"
         faults += [(f"{where}.{at}".rstrip("."), problem, _REMEDY) for at, problem in found]
@@ -169,16 +130,6 @@ def load(path: Path) -> Config:
     if faults or file is None:
         raise ConfigError(str(path), tuple(faults))
     return Config(path=path, resources=tuple(resources), unknown=file.unknown, grant=file.grant)
-
-
-def locate(explicit: str | None, environ: Mapping[str, str] = os.environ) -> Path | None:
-    """The configuration to use outside a job: *explicit*, `QRMI_CONFIG`, or the user's own file if there is one."""
-    for chosen in (explicit, environ.get("QRMI_CONFIG")):
-        if chosen:
-            return Path(chosen)
-    base = environ.get("XDG_CONFIG_HOME") or str(Path(environ.get("HOME") or "/nonexistent") / ".config")
-    user = Path(base) / "qrmi" / "qrmi_config.json"
-    return user if os.path.isfile(user) else None
 
 
 def _faults_of(resource: ResourceConfig, where: str) -> Iterator[Fault]:

@@ -14,13 +14,14 @@ from attrs import evolve, frozen
 
 from qrmi_core import declarations, log, redaction, registry, variables
 from qrmi_core.backend import Backend, Context, QuantumResource
-from qrmi_core.config import SecretReference
 from qrmi_core.errors import BackendBroken, ConfigError, PayloadError
 from qrmi_core.models import AcquireRequest, Session, TaskPlan, TaskState, Usage
 from qrmi_core.payload import Payload
 from qrmi_core.polling import Clock, SystemClock, poll
+from qrmi_core.secret import SecretReference
 
 _T = TypeVar("_T")
+_OTHER_FOLDER = "Name a folder of yours on a disk with space"
 
 
 @frozen(kw_only=True)
@@ -93,8 +94,9 @@ def state_root(environ: Mapping[str, str] = os.environ) -> Path:
     """Where what outlives a process is kept; made if need be, mode 0700, ours."""
     named = environ.get(variables.STATE_DIR)
     home = environ.get("XDG_STATE_HOME") or (environ.get("HOME") and f"{environ['HOME']}/.local/state")
-    candidates = [Path(named)] if named else [Path(home) / "qrmi"] if home else []
-    candidates.append(Path(tempfile.gettempdir()) / f"qrmi-{os.getuid()}")
+    others = [Path(home) / "qrmi"] if home else []
+    others.append(Path(tempfile.gettempdir()) / f"qrmi-{os.getuid()}")
+    candidates = [Path(named)] if named else others  # who names a folder wants no other
     problem: OSError | None = None
     for candidate in candidates:
         try:
@@ -107,14 +109,19 @@ def state_root(environ: Mapping[str, str] = os.environ) -> Path:
         f"${variables.STATE_DIR}",
         str(candidates[0]),
         f"cannot be used: {problem or 'not ours'}",
-        "Name a folder of yours on a disk with space",
+        _OTHER_FOLDER,
     ) from problem
 
 
 def state_dir(resource: str) -> Path:
     """The folder of *resource* below `state_root`."""
     folder = state_root() / "resources" / resource
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as exc:
+        raise ConfigError.one(
+            f"${variables.STATE_DIR}", str(folder), f"cannot be made: {exc.strerror}", _OTHER_FOLDER
+        ) from exc
     return folder
 
 

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from qrmi_core import config, registry, variables
+from qrmi_core import registry, variables
 from qrmi_core.declarations import Fault
 from qrmi_core.errors import ConfigError
 from qrmi_core.host import Hosted, Opening, open_resource
@@ -38,7 +38,7 @@ def available(config_path: str | None = None, environ: Mapping[str, str] = os.en
     """
     if config_path is None and (listed := _listed(environ)):
         return [_from_job(name, type_, environ) for name, type_ in listed]
-    path = config.locate(config_path, environ)
+    path = locate(config_path, environ)
     if path is not None:
         return _from_file(path, environ)
     return [_opening(type_, type_, environ, "the default resource", "") for type_ in registry.default_types()]
@@ -91,6 +91,16 @@ def resources() -> list[Hosted]:
     return [open_resource(opening) for opening in available()]
 
 
+def locate(explicit: str | None, environ: Mapping[str, str] = os.environ) -> Path | None:
+    """The configuration to use outside a job: *explicit*, `QRMI_CONFIG`, or the user's own file if there is one."""
+    for chosen in (explicit, environ.get(variables.CONFIG)):
+        if chosen:
+            return Path(chosen)
+    base = environ.get("XDG_CONFIG_HOME") or str(Path(environ.get("HOME") or "/nonexistent") / ".config")
+    user = Path(base) / "qrmi" / "qrmi_config.json"
+    return user if os.path.isfile(user) else None
+
+
 def _listed(environ: Mapping[str, str]) -> list[tuple[str, str]]:
     delimiter = environ.get(variables.DELIMITER) or ","
     for names_variable, types_variable in (
@@ -111,7 +121,7 @@ def _listed(environ: Mapping[str, str]) -> list[tuple[str, str]]:
                 )
             )
         faults += [
-            ("", f"{name!r} is not a name", config.NAME_RULE) for name in names if not config.NAME.fullmatch(name)
+            ("", f"{name!r} is not a name", variables.NAME_RULE) for name in names if not variables.NAME.fullmatch(name)
         ]
         faults += [
             ("", f"lists {name!r} {count} times", "List it once") for name, count in Counter(names).items() if count > 1
@@ -128,6 +138,8 @@ def _from_job(name: str, type_: str, environ: Mapping[str, str]) -> Opening:
 
 
 def _from_file(path: Path, environ: Mapping[str, str]) -> list[Opening]:
+    from qrmi_core import config  # with it comes cattrs, which nobody needs who has no file
+
     found = []
     for index, entry in enumerate(config.load(path).resources):
         opening = Opening(

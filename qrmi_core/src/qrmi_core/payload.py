@@ -14,7 +14,7 @@ from attrs import field, frozen
 from qrmi_core.errors import PayloadError, shown
 
 MOST_BYTES = 1 << 28
-_MOST_DIGITS = 30
+_MOST_DIGITS = 300
 
 
 @frozen

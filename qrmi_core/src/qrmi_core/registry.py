@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import logging
-from importlib import resources
 from importlib.metadata import EntryPoint, entry_points
 
 from qrmi_core.backend import CONTRACT, Backend
@@ -59,6 +58,8 @@ def distribution(point: EntryPoint) -> str:
 @functools.cache
 def known_types() -> dict[str, str]:
     """Type -> the distribution to install, for the types that we know of."""
+    from importlib import resources
+
     known: dict[str, str] = json.loads(resources.files("qrmi_core").joinpath("known_types.json").read_text())
     return known
 

@@ -66,3 +66,8 @@ VARIABLES = (
 def shell_name(resource: str) -> str:
     """*resource* as a shell can spell it in a variable's name: other than word characters become ``_``."""
     return re.sub(r"\W", "_", resource, flags=re.ASCII)
+
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+"""Of a resource. It stands in options, variables and paths, so it is no ``..`` and starts with no ``-``."""
+NAME_RULE = "Use letters, digits, '_', '-' and '.' only, the first one a letter, a digit or '_'"

@@ -10,9 +10,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from qrmi_core import Hosted, Opening, Payload, open_resource
-from qrmi_core.config import SecretReference
 from qrmi_core.declarations import declaration
 from qrmi_core.redaction import spellings
+from qrmi_core.secret import SecretReference
 from qrmi_testkit.errors import Provoking
 from qrmi_testkit.process import fresh
 from qrmi_testkit.subject import Start

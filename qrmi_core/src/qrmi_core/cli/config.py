@@ -31,11 +31,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(file: str | None) -> int:
-    from qrmi_core import config, host, registry
+    from qrmi_core import config, host, job, registry
     from qrmi_core.declarations import Fault
     from qrmi_core.errors import BackendError, BackendNotInstalled, ConfigError
 
-    path = Path(file) if file else config.locate(None)
+    path = Path(file) if file else job.locate(None)
     if path is None:
         raise ConfigError.one("qrmi config check", "", "there is no configuration", "Name a file, or set QRMI_CONFIG")
     loaded = config.load(path)
@@ -65,7 +65,7 @@ def _check(file: str | None) -> int:
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of `qrmi_config.json`, with the settings of every installed backend."""
-    from qrmi_core import config, declarations, registry
+    from qrmi_core import declarations, registry, variables
     from qrmi_core.errors import BackendError
 
     words = {"type": "string"}
@@ -85,7 +85,7 @@ def schema() -> dict[str, Any]:
         "required": ["name", "type"],
         "additionalProperties": False,
         "properties": {
-            "name": {"type": "string", "pattern": f"^{config.NAME.pattern}$", "description": "what --qpu names"},
+            "name": {"type": "string", "pattern": f"^{variables.NAME.pattern}$", "description": "what --qpu names"},
             "type": {"type": "string", "description": "the type of its backend, such as `local`"},
             "environment": {"type": "object", "description": "the backend's settings"},
             "access": {"enum": ["broker", "job"], "description": "where it is opened; by default as its backend says"},
