@@ -1,0 +1,164 @@
+"""How Aer simulates one circuit: by which method, with what noise, in how much memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from attrs import evolve, frozen
+from numpy.typing import NDArray
+from qiskit import QuantumCircuit
+from qiskit.result import Result
+from qiskit_aer import AerSimulator
+from qiskit_aer.backends.backendproperties import AerBackendProperties
+from qiskit_aer.noise import NoiseModel
+
+from qrmi_core import ConfigError
+from qrmi_local import _wire, instructions, limits
+from qrmi_local._wire import Place
+from qrmi_local.circuits import Circuit
+from qrmi_local.settings import Settings
+
+_FOREIGN = frozenset({"kraus", "superop", "roerror", "qerror_loc", "quantum_channel"})
+
+
+@frozen
+class Node:
+    """What simulates here, and how much memory it may take."""
+
+    settings: Settings
+    allowed_bytes: int
+    device: limits.Device | None
+
+    @classmethod
+    def here(cls, settings: Settings) -> Node:
+        if settings.processor == "gpu" and "GPU" not in AerSimulator().available_devices():
+            raise ConfigError.one(
+                "QRMI_LOCAL_PROCESSOR", "", "this build of Aer has no GPU support", "Use cpu, or install qiskit-aer-gpu"
+            )
+        device = limits.fake_device(settings.fake_device) if settings.fake_device else None
+        return cls(settings, limits.memory_allowed(settings.memory_limit_bytes), device)
+
+    def simulation(
+        self, circuit: Circuit, bound: Iterator[QuantumCircuit], place: Place, *, shots: int | None
+    ) -> Simulation:
+        """How *circuit* is simulated: the method, its noise, and its translation.
+
+        Args:
+            circuit: as it was read.
+            bound: the same circuit with each set of parameter values; looked at one by one, and only if need be.
+            place: of the circuit.
+            shots: of one parameter set; None for expectation values.
+        """
+        settings = self.settings
+        if self.device is not None:
+            instructions.check_compiled(circuit.circuit, circuit.qubits, self.device, place)
+        noise = _noise(self.device.name, circuit.qubits) if self.device is not None and settings.noise else None
+        method: str = settings.method
+        if method == "automatic":
+            method = self._method(circuit, bound, shots, is_noisy=noise is not None)
+        elif method == "stabilizer" and not all(map(instructions.is_clifford, bound)):
+            raise place.error("is no Clifford circuit, or has parameters that make it none", "Use another method")
+        elif method == "extended_stabilizer" and shots is None:
+            raise place.error("extended_stabilizer has no expectation values", "Use another QRMI_LOCAL_METHOD")
+        simulation = Simulation(settings, method, circuit.circuit, self.allowed_bytes, noise)
+        return evolve(simulation, circuit=instructions.translated(circuit.circuit, _basis(method), place))
+
+    def _method(self, circuit: Circuit, bound: Iterator[QuantumCircuit], shots: int | None, *, is_noisy: bool) -> str:
+        if not is_noisy:
+            return "stabilizer" if all(map(instructions.is_clifford, bound)) else "statevector"
+        qubits = circuit.circuit.num_qubits
+        pays = shots is None or 2**qubits <= shots
+        fits = limits.state_bytes("density_matrix", qubits, self.settings.precision) <= self.allowed_bytes
+        static = instructions.is_sampled_at_the_end(circuit.circuit)
+        return "density_matrix" if pays and fits and static else "statevector"
+
+
+@frozen
+class Simulation:
+    """One circuit on Aer."""
+
+    settings: Settings
+    method: str
+    circuit: QuantumCircuit
+    allowed_bytes: int
+    noise: NoiseModel | None
+
+    @property
+    def qubits(self) -> int:
+        return int(self.circuit.num_qubits)
+
+    @property
+    def state_bytes(self) -> int:
+        return limits.state_bytes(self.method, self.qubits, self.settings.precision)
+
+    @property
+    def text(self) -> str:
+        return f"{self.method} simulation of {self.qubits} qubit{'s' * (self.qubits != 1)}"
+
+    @property
+    def remedy(self) -> str:
+        """What helps where the state does not fit."""
+        exact = "" if self.method == "density_matrix" else ", or set QRMI_LOCAL_METHOD to matrix_product_state"
+        return f"Use fewer qubits{exact}"
+
+    def notes(self) -> Iterator[str]:
+        """What a user should know of the numbers."""
+        if self.noise is not None:
+            yield f"noise of {self.settings.fake_device}"
+        if self.method in ("matrix_product_state", "extended_stabilizer"):
+            yield f"the memory of {self.method} depends on the circuit and is not known beforehand"
+
+    def run(self, circuit: QuantumCircuit, given: Circuit, values: NDArray[np.float64], **options: Any) -> Result:
+        """Simulate *circuit* with each set of *values*, given in the order of *given*; *options* are Aer's.
+
+        Raises:
+            RuntimeError: Aer gave up.
+        """
+        present = circuit.parameters
+        binds = {p: values[..., i].ravel() for i, p in enumerate(given.parameters) if p in present}
+        sets = 1 if binds else math.prod(values.shape[:-1])
+        simulator = AerSimulator(
+            method=self.method,
+            device=self.settings.processor.upper(),
+            precision=self.settings.precision,
+            max_parallel_threads=limits.threads(self.settings.threads),
+            max_memory_mb=max(1, self.allowed_bytes >> 20),
+            noise_model=self.noise,
+        )
+        result = simulator.run([circuit] * sets, parameter_binds=[binds] if binds else None, **options).result()
+        if not result.success:
+            states = {str(one.status) for one in result.results} or {str(result.status)}
+            raise RuntimeError(_wire.brief(f"Aer: {'; '.join(sorted(states))}"))
+        return result
+
+
+@lru_cache(maxsize=16)
+def _basis(method: str) -> frozenset[str]:
+    """The instructions that Aer takes as they are, without those that only Aer itself may add."""
+    names = AerSimulator(method=method).configuration().basis_gates
+    known = {name for name in names if not name.startswith(("save_", "set_"))} - _FOREIGN
+    return frozenset(known | {"measure", "barrier", "delay", "reset"})
+
+
+@lru_cache(maxsize=16)
+def _noise(name: str, qubits: tuple[int, ...]) -> NoiseModel:
+    """The noise of the fake device *name* on *qubits*, numbered from 0 in that order."""
+    device = limits.fake_device(name)
+    number = {old: new for new, old in enumerate(qubits)}
+    gates = [
+        {**gate, "qubits": [number[qubit] for qubit in gate["qubits"]]}
+        for gate in device.properties["gates"]
+        if number.keys() >= set(gate["qubits"])
+    ]
+    kept = {
+        **{key: device.properties[key] for key in ("backend_name", "backend_version", "last_update_date")},
+        "qubits": [device.properties["qubits"][qubit] for qubit in qubits],
+        "gates": gates,
+        "general": [],
+    }
+    dt_s = device.configuration.get("dt", 0) * 1e-9
+    return NoiseModel.from_backend_properties(AerBackendProperties.from_dict(kept), dt=dt_s or None)
