@@ -80,7 +80,7 @@ def _json_type(one: dict[str, Any]) -> str:
 
 def commands() -> Iterator[str]:
     """Every command with its options, as its parser declares them."""
-    entries = [("qrun", "qrmi_core.cli.run"), ("qrmi_task_runner", "qrmi_core.cli.task_runner")]
+    entries = [("qrun", "qrmi_core.cli.run"), ("qrmi_task_runner", "qrmi_core.cli.run_named")]
     entries += [(f"qrmi {word}", module) for word, (module, _) in cli.COMMANDS.items()]
     for prog, module in entries:
         parser = cli.Parser(prog=prog, formatter_class=_AsWideAsThePage)

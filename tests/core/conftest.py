@@ -78,3 +78,50 @@ def outcome() -> Callable[..., object]:
         return error
 
     return call
+
+
+_PRETEND = """
+from qrmi_core import Backend, QuantumResource, TaskState, TaskStatus, setting, settings
+
+STATES = [
+    TaskState(TaskStatus.QUEUED, queue_position=2),
+    TaskState(TaskStatus.RUNNING, reason="\\x1b]0;owned\\x07\\nwarm", progress=0.5),
+]
+
+
+@settings(prefix="QRMI_PRETEND")
+class Settings:
+    token: str | None = setting(help="what nobody asks for", secret=True, default=None)
+    speed: float = setting(help="how fast, per second", default=1.0)
+
+
+class Pretend(QuantumResource):
+    def task_start(self, payload, *, key):
+        (self.ctx.state_dir / "task").write_bytes(payload.read())
+        self.left = list(STATES)
+        return "task/1"
+
+    def task_status(self, task_id):
+        return self.left.pop(0) if self.left else TaskState(TaskStatus.COMPLETED)
+
+    def task_stop(self, task_id):
+        pass
+
+    def task_result(self, task_id):
+        return (self.ctx.state_dir / "task").read_bytes()
+
+
+BACKEND = Backend(contract=1, settings=Settings, payloads={"pretend"}, open=Pretend)
+"""
+
+
+@pytest.fixture
+def pretend(install, monkeypatch) -> None:
+    """A job, here and in processes started from here, with the resource `fez` of type `pretend`.
+
+    Its tasks queue, run and complete, and their results are their payloads, which are of kind `pretend`.
+    """
+    site = install("qrmi-pretend", group="qrmi.backends", points={"pretend": "qrmi_pretend:BACKEND"}, source=_PRETEND)
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    monkeypatch.setenv("QRMI_JOB_QPU_RESOURCES", "fez")
+    monkeypatch.setenv("QRMI_JOB_QPU_TYPES", "pretend")

@@ -20,7 +20,7 @@ from .site import squeezed
 ERRORS = [one for one in vars(errors).values() if inspect.isclass(one) and issubclass(one, errors.QrmiError)]
 MODULES = {
     "qrun": "qrmi_core.cli.run",
-    "qrmi_task_runner": "qrmi_core.cli.task_runner",
+    "qrmi_task_runner": "qrmi_core.cli.run_named",
     **{f"qrmi {word}": module for word, (module, _) in cli.COMMANDS.items()},
 }
 

@@ -72,7 +72,7 @@ def qrun(argv: Sequence[str] | None = None) -> int:
 
 def task_runner(argv: Sequence[str] | None = None) -> int:
     """The command `qrmi_task_runner`, the ecosystem's name for `qrun`."""
-    return _guarded("qrmi_task_runner", "qrmi_core.cli.task_runner", list(sys.argv[1:] if argv is None else argv))
+    return _guarded("qrmi_task_runner", "qrmi_core.cli.run_named", list(sys.argv[1:] if argv is None else argv))
 
 
 def _guarded(prog: str, module: str, words: list[str]) -> int:

@@ -97,7 +97,7 @@ def _resources(config_path: str | None) -> Iterator[Finding]:
     try:
         found = job.available(config_path)
     except QrmiError as exc:
-        for line in mask(str(exc)).splitlines():
+        for line in mask(str(exc)).split("\n"):
             yield "resources", "WRONG", line
         return
     if not found:

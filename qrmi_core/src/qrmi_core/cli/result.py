@@ -124,7 +124,7 @@ def _plot(found: list[Counts | Values], output: Path, top: int) -> None:
             axes.tick_params(axis="x", rotation=60 if len(labels) > 8 or len(labels[0]) > 8 else 0)
             axes.set_ylabel(f"counts of {sum(view.counts.values())} shots")
     try:
-        figure.savefig(output, dpi=120)
+        figure.savefig(output, dpi=120, format=output.suffix.lstrip(".") or "png")  # or it would add an ending
     except (OSError, ValueError) as exc:
         raise ConfigError.one(str(output), "", f"the picture cannot be written: {exc}", "Choose another file") from exc
     finally:
