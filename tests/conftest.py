@@ -79,6 +79,7 @@ def own_state(tmp_path_factory, monkeypatch) -> None:
     for name in list(os.environ):
         if name.startswith(("QRMI_", "SLURM_")) and name not in ("QRMI_STATE_DIR", "QRMI_CI"):
             monkeypatch.delenv(name)
+    monkeypatch.setattr("qrmi_core.log._pending", None)  # no test inherits the events of a command before it
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
 
 

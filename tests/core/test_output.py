@@ -246,3 +246,8 @@ def test_a_standard_output_that_takes_nothing_leaves_the_result_kept(where):
     assert str(kept()) in done.stderr
     assert b"{}" == kept().read_bytes()
     assert "Exception ignored" not in done.stderr
+
+
+def test_standard_output_by_its_name_in_dev_is_standard_output():
+    """A log that standard output is appended to would be replaced by the result."""
+    assert Output.of("/dev/stdout", each_task=False) == Output.of(None, each_task=False)

@@ -84,3 +84,12 @@ def test_an_event_is_masked_at_every_depth():
     assert CANARY not in json.dumps(cleaned)
     assert "t0p" not in json.dumps(cleaned)
     assert [{"b": [MASK, 7, None]}] == cleaned["a"]
+
+
+@pytest.mark.parametrize("secret", [" canary-blanks ", "canary-line-1\ncanary-line-2"])
+def test_a_secret_is_masked_also_as_a_message_shows_it(secret):
+    """Blanks around it, or its lines made one, would let it through."""
+    redaction.remember(secret)
+
+    assert "canary" not in redaction.mask(f"bad key {secret.strip()}")
+    assert "canary" not in redaction.mask(f"bad key {' '.join(secret.split())}")

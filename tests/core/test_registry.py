@@ -103,3 +103,10 @@ def test_a_default_is_declared_by_whoever_offers_it(install):
     install("qrmi-acme", group=registry.DEFAULT_GROUP, points={"acme": "qrmi_acme:BACKEND"}, source=ACME)
 
     assert "acme" in registry.default_types()
+
+
+def test_a_plugin_that_exits_on_import_is_broken_and_no_more(install):
+    """A command would end with status 0, without a word and without having run anything."""
+    install("qrmi-quitter", group=GROUP, points={"quitter": "qrmi_quitter:BACKEND"}, source="import sys; sys.exit(0)")
+    with pytest.raises(BackendBroken, match="SystemExit"):
+        registry.backend("quitter")

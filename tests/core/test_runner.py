@@ -13,6 +13,7 @@ from qrmi_core import (
     AcquireRequest,
     AuthorizationRefused,
     Backend,
+    BackendFault,
     Context,
     Hosted,
     Payload,
@@ -187,7 +188,7 @@ def test_a_session_that_somebody_else_acquired_is_neither_opened_nor_closed(tmp_
         (CANCELLED, None, TaskCancelled),
         (COMPLETED, PayloadError("payload", "$", "is wrong", "Mend it"), PayloadError),
         (COMPLETED, ResourceUnavailable("fez", "down"), ResourceUnavailable),
-        (COMPLETED, ZeroDivisionError("a bug of the backend"), ZeroDivisionError),
+        (COMPLETED, ZeroDivisionError("a bug of the backend"), BackendFault),
     ],
 )
 def test_the_session_is_released_however_the_task_ends(stage, state, start_error, error):
@@ -345,3 +346,44 @@ def test_a_cancel_reaches_a_task_whose_submission_hangs(stage):
 
         with pytest.raises(TaskCancelled):
             running.result(5)
+
+
+def test_a_submission_whose_answer_was_lost_is_found_by_its_key(stage):
+    """A task that was accepted would be given up for lost, and paid for again."""
+    stage.puppet.start_error = ResourceUnavailable("fez", "no answer")
+    stage.puppet.find_task = lambda key: "t1"
+
+    assert b"result" == stage.runner.run(SCRIPT)
+    assert 1 == stage.puppet.calls.count("task_start")
+
+
+def test_a_submission_that_nobody_can_find_names_its_key(stage):
+    """Whoever tries again could not avoid a second task."""
+    stage.puppet.start_error = ResourceUnavailable("fez", "no answer")
+    with pytest.raises(ResourceUnavailable, match="--key my-key"):
+        stage.runner.run(SCRIPT, key="my-key")
+
+
+def test_a_result_is_fetched_again_when_contact_is_lost(stage):
+    """A completed task would be lost for one broken connection."""
+    lost = [ResourceUnavailable("fez", "reset")]
+
+    def task_result(task_id: str) -> bytes:
+        if lost:
+            raise lost.pop()
+        return b"result"
+
+    stage.puppet.task_result = task_result
+
+    assert b"result" == stage.runner.run(SCRIPT)
+
+
+def test_a_backend_that_hangs_cannot_keep_us_beyond_the_grace(stage, monkeypatch):
+    """A time limit would pass unnoticed while a backend waits for a service that never answers."""
+    monkeypatch.setattr("qrmi_core.runner.STOP_GRACE_S", 0.5)
+    never = threading.Event()
+    stage.puppet.task_status = lambda task_id: never.wait(30)
+    stage.puppet.task_stop = lambda task_id: never.wait(30)
+    with pytest.raises(TaskTimeLimit, match="not confirmed"):
+        stage.runner.run(SCRIPT, timeout_s=0.2)
+    never.set()

@@ -107,3 +107,14 @@ def test_whatever_the_parts_are_there_is_one_form_or_our_error(outcome, sequence
         assert found["job_runs"] >= 1
         for value in found.get("variables", {}).values():
             assert all(map(is_finite, value if isinstance(value, list) else [value]))
+
+
+def test_whole_numbers_of_variables_stay_whole():
+    """A duration of 1000 would be refused as 1000.0."""
+    made = normalise(SEQUENCE_OF_VARIABLES, "x", shots=1, variables=["d=1000", "amp=2.5"])
+
+    assert {"d": 1000, "amp": 2.5} == made["variables"]
+    assert int is type(made["variables"]["d"])
+
+
+SEQUENCE_OF_VARIABLES = {"register": [], "channels": {}, "operations": []}

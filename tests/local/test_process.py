@@ -14,7 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from qrmi_core import Opening, Payload, PayloadError, TaskCancelled, TaskNotReady, TaskStatus, open_resource
+from qrmi_core import (
+    Opening,
+    Payload,
+    PayloadError,
+    TaskCancelled,
+    TaskNotReady,
+    TaskState,
+    TaskStatus,
+    open_resource,
+)
+from qrmi_local.processes.folder import Owner, TaskFolder, outdated, task_id_of
 
 OPENING = Opening(name="local", type="local", environment={}, source="the test")
 
@@ -294,3 +304,22 @@ def test_close_ends_every_process_and_cancels_what_runs():
     until(lambda: not any(_runs(pid) for pid in before if pid not in children(os.getpid())), "the end of the processes")
 
     assert TaskStatus.CANCELLED == open_resource(OPENING).task_status(task).status
+
+
+def test_a_task_whose_program_was_killed_while_it_was_checked_is_cancelled(tmp_path):
+    """The same key would wait for ever for a task that nobody works on."""
+    folder = TaskFolder.of(tmp_path, task_id_of("k"))
+    folder.claim(QUICK)
+    gone = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    folder.write_state(TaskState(TaskStatus.QUEUED), Owner.here(gone.pid))
+    gone.communicate()
+
+    assert TaskStatus.CANCELLED == folder.read_state()[0].status
+
+
+def test_tidying_up_stumbles_over_nothing(tmp_path):
+    """A dangling link, or another process that tidies up, too, would end every command on that resource."""
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "dangling").symlink_to(tmp_path / "nowhere")
+
+    assert [] == list(outdated(tmp_path))

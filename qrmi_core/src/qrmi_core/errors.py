@@ -8,6 +8,7 @@
       ResourceError            about one resource                            .resource
         NotOffered             ResourceUnavailable   AcquireTimeout
         AuthenticationFailed   AuthorizationRefused  UnexpectedReply
+        BackendFault
       TaskError                about one task                                .resource .task_id
         TaskNotFound           TaskNotReady          TaskFailed
         TaskCancelled          TaskTimeLimit
@@ -192,6 +193,16 @@ class AuthorizationRefused(ResourceError):
         return f"{self.resource}: not authorised: {self.detail}. Ask the administrators of this site"
 
 
+class BackendFault(ResourceError):
+    """The backend raised what the contract does not allow. ``detail`` is the exception and the verb."""
+
+    def sentence(self) -> str:
+        return (
+            f"{self.resource}: its backend failed: {self.detail}. "
+            "Report this to the backend's maintainers, with QRMI_LOG_LEVEL=debug for the place"
+        )
+
+
 class UnexpectedReply(ResourceError):
     """The service answered something that its documentation does not allow."""
 
@@ -230,7 +241,8 @@ class TaskFailed(TaskError):
     """The task ended without a result. ``detail`` is the reason that the backend gave."""
 
     def sentence(self) -> str:
-        return f"{self.resource}: task {self.task_id} failed: {self.detail}. Mend the cause, then submit it again"
+        remedy = "Mend the cause, then submit it again, with another key"
+        return f"{self.resource}: task {self.task_id} failed: {self.detail}. {remedy}"
 
 
 class TaskCancelled(TaskError):
@@ -238,7 +250,8 @@ class TaskCancelled(TaskError):
 
     def sentence(self) -> str:
         cause = f": {self.detail}" if self.detail else ""
-        return f"{self.resource}: task {self.task_id} was cancelled{cause}. Submit it again if that was not intended"
+        remedy = "Submit it again, with another key, if that was not intended"
+        return f"{self.resource}: task {self.task_id} was cancelled{cause}. {remedy}"
 
 
 class TaskTimeLimit(TaskError):

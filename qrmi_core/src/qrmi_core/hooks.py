@@ -64,7 +64,7 @@ class Hooks:
         try:
             manager.load_setuptools_entrypoints(GROUP)
             manager.check_pending()
-        except Exception as exc:  # a plugin's import may raise anything
+        except (Exception, SystemExit) as exc:  # a plugin's import may raise anything
             raise ConfigError.one(
                 f"entry-point group {GROUP}",
                 "",
@@ -106,7 +106,7 @@ class Hooks:
         for implementation in getattr(self._manager.hook, name).get_hookimpls():
             try:
                 implementation.function(**{arg: facts[arg] for arg in implementation.argnames})
-            except Exception as exc:  # noqa: BLE001 - a listener must not harm the job
+            except (Exception, SystemExit) as exc:  # noqa: BLE001 - a listener must not harm the job
                 log.warning("hook.failed", hook=name, plugin=implementation.plugin_name, error=repr(exc))
 
 

@@ -6,6 +6,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -14,13 +15,16 @@ from attrs import evolve, frozen
 
 from qrmi_core import declarations, log, redaction, registry, variables
 from qrmi_core.backend import Backend, Context, QuantumResource
-from qrmi_core.errors import BackendBroken, ConfigError, PayloadError
+from qrmi_core.errors import BackendBroken, BackendFault, ConfigError, PayloadError, QrmiError
 from qrmi_core.models import AcquireRequest, Session, TaskPlan, TaskState, Usage
 from qrmi_core.payload import Payload
 from qrmi_core.polling import Clock, SystemClock, poll
 from qrmi_core.secret import SecretReference
 
 _T = TypeVar("_T")
+
+CLOSE_S = 5.0
+"""How long closing a resource may take before we leave without it."""
 _OTHER_FOLDER = "Name a folder of yours on a disk with space"
 
 
@@ -94,9 +98,10 @@ def state_root(environ: Mapping[str, str] = os.environ) -> Path:
     """Where what outlives a process is kept; made if need be, mode 0700, ours."""
     named = environ.get(variables.STATE_DIR)
     home = environ.get("XDG_STATE_HOME") or (environ.get("HOME") and f"{environ['HOME']}/.local/state")
-    others = [Path(home) / "qrmi"] if home else []
-    others.append(Path(tempfile.gettempdir()) / f"qrmi-{os.getuid()}")
-    candidates = [Path(named)] if named else others  # who names a folder wants no other
+    candidates = [Path(named)] if named else [Path(home) / "qrmi"] if home else []
+    if not named:  # who names a folder wants no other
+        with suppress(FileNotFoundError):  # nothing is writable
+            candidates.append(Path(tempfile.gettempdir()) / f"qrmi-{os.getuid()}")
     problem: OSError | None = None
     for candidate in candidates:
         try:
@@ -107,7 +112,7 @@ def state_root(environ: Mapping[str, str] = os.environ) -> Path:
             problem = exc
     raise ConfigError.one(
         f"${variables.STATE_DIR}",
-        str(candidates[0]),
+        str(candidates[0]) if candidates else "",
         f"cannot be used: {problem or 'not ours'}",
         _OTHER_FOLDER,
     ) from problem
@@ -133,7 +138,9 @@ class Hosted(QuantumResource):
     def __init__(self, backend: Backend, ctx: Context) -> None:
         super().__init__(ctx)
         self.backend = backend
-        self.inner = backend.open(ctx)
+        self.inner = self._guarded(backend.open, ctx)
+        if not isinstance(self.inner, QuantumResource):
+            raise BackendBroken(ctx.type, f"its open returned {type(self.inner).__name__}, not a QuantumResource")
         self.inner.ctx = ctx
         self.can_resend = self.inner.can_resend  # type: ignore[misc]
         self.is_told = type(self.inner).task_wait is not QuantumResource.task_wait
@@ -155,7 +162,18 @@ class Hosted(QuantumResource):
 
     def _call(self, verb: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
         with self._turn:
+            return self._guarded(verb, *args, **kwargs)
+
+    def _guarded(self, verb: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
+        """What a backend raises against the contract becomes an error that names it, and its text is masked."""
+        try:
             return verb(*args, **kwargs)
+        except QrmiError:
+            raise
+        except (Exception, SystemExit) as exc:
+            self.ctx.log.debug("backend.fault", verb=getattr(verb, "__name__", "open"), exc_info=exc)
+            what = redaction.mask(f"{type(exc).__name__} in {getattr(verb, '__name__', 'open')}: {exc}")
+            raise BackendFault(self.ctx.name, what) from exc
 
     def _check_kind(self, payload: Payload) -> None:
         if payload.kind not in self.backend.payloads:
@@ -182,7 +200,9 @@ class Hosted(QuantumResource):
 
     def task_wait(self, task_id: str, timeout_s: float) -> TaskState:
         if self.is_told:
-            return self.inner.task_wait(task_id, timeout_s)  # concurrent, by contract: a stop is not kept waiting
+            return self._guarded(
+                self.inner.task_wait, task_id, timeout_s
+            )  # concurrent, by contract: a stop is not kept waiting
         return poll(lambda: self.task_status(task_id), timeout_s, self.ctx.clock)
 
     def task_logs(self, task_id: str) -> str:
@@ -223,7 +243,17 @@ class Hosted(QuantumResource):
         return self._call(self.inner.metadata)
 
     def close(self) -> None:
-        self._call(self.inner.close)
+        """Let go, within `CLOSE_S`: a backend that hangs or fails while it closes must not cost a result."""
+
+        def let_go() -> None:
+            try:
+                self._call(self.inner.close)
+            except QrmiError as exc:
+                self.ctx.log.warning("close.failed", error=str(exc))
+
+        closing = threading.Thread(target=let_go, name="qrmi-close", daemon=True)
+        closing.start()
+        closing.join(CLOSE_S)
 
 
 class _Anybody:

@@ -23,6 +23,7 @@ from qrmi_core.declarations import Fault
 from qrmi_core.errors import ConfigError
 from qrmi_core.host import Hosted, Opening, open_resource
 
+_NONE = 'None is configured. Install a backend that offers a default: pip install "qrmi-local", or use --config'
 _NOT_SETTINGS = (variables.TOKEN_SUFFIX, variables.TIMEOUT_SUFFIX)
 
 
@@ -77,7 +78,7 @@ def find(
         "resources",
         "",
         f"there is no resource {name!r}",
-        f"Did you mean {close[0]}?" if close else f"There are: {', '.join(names) or 'none'}",
+        f"Did you mean {close[0]}?" if close else f"There are: {', '.join(names)}" if names else _NONE,
     )
 
 

@@ -17,7 +17,8 @@ from qrmi_core import redaction, variables
 from qrmi_core.errors import ConfigError
 
 _LEVELS = ("debug", "info", "warning", "error")
-_level: int | None = None
+_pending: int | None = None
+"""The level that structlog is to be configured with, with the first event."""
 
 
 def configure(level: str | None = None) -> None:
@@ -29,13 +30,13 @@ def configure(level: str | None = None) -> None:
     Raises:
         ConfigError: there is no such level.
     """
-    global _level  # noqa: PLW0603 - structlog's own configuration is of the process, too
+    global _pending  # noqa: PLW0603 - structlog's own configuration is of the process, too
     word = level or os.environ.get(variables.LOG_LEVEL) or "info"
     if word.lower() not in _LEVELS:
         raise ConfigError.one(
             f"${variables.LOG_LEVEL}", "", f"{word!r} is not a level", f"There are {', '.join(_LEVELS)}"
         )
-    _level = logging.getLevelNamesMapping()[word.upper()]
+    _pending = logging.getLevelNamesMapping()[word.upper()]
 
 
 @frozen
@@ -65,10 +66,12 @@ class Logger:
         self._logger().error(event, **facts)
 
     def _logger(self) -> Any:
+        global _pending
         import structlog
 
-        if _level is not None and not structlog.is_configured():
-            _configure(_level)
+        if _pending is not None:
+            level, _pending = _pending, None
+            _configure(level)
         return structlog.get_logger(**self.facts)
 
 

@@ -11,6 +11,8 @@ import urllib.parse
 from collections.abc import MutableMapping
 from typing import Any
 
+from qrmi_core.errors import shown
+
 MASK = "[redacted]"
 
 _NAME = re.compile(r"(API_?KEY|SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIAL|ACCESS_KEY|PRIVATE_KEY)", re.IGNORECASE)
@@ -42,8 +44,9 @@ def spellings(secret: str) -> frozenset[str]:
 
 def remember(secret: str) -> None:
     """Mask *secret* in all its `spellings` in everything that `mask` sees from now on."""
-    if len(secret) >= _SHORTEST:
-        _known.update(spellings(secret))
+    for form in {secret, secret.strip(), shown(secret, most=len(secret)), *secret.splitlines()}:  # as backends get it,
+        if len(form) >= _SHORTEST:  # as messages show it, and as a log may hold a part of it
+            _known.update(spellings(form))
 
 
 def mask(text: str) -> str:

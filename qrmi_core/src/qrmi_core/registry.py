@@ -34,7 +34,7 @@ def backend(type_: str) -> Backend:
         found = DriverManager(GROUP, type_).driver
     except NoMatches as exc:
         raise BackendNotInstalled(type_, _remedy(type_)) from exc
-    except Exception as exc:
+    except (Exception, SystemExit) as exc:
         raise _broken(points[0], exc) from exc
     return _checked(found, points[0])
 
@@ -64,7 +64,7 @@ def known_types() -> dict[str, str]:
     return known
 
 
-def _broken(point: EntryPoint, exc: Exception) -> BackendBroken:
+def _broken(point: EntryPoint, exc: BaseException) -> BackendBroken:
     cause = f"{type(exc).__name__}: {exc}".splitlines()[0]
     return BackendBroken(point.name, f"{distribution(point)} cannot be loaded ({cause})")
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from attrs import define, field
 
 from qrmi_core import hooks
-from qrmi_core.errors import QrmiError, ResourceError, ResourceUnavailable, TaskCancelled, TaskFailed, TaskTimeLimit
+from qrmi_core.errors import QrmiError, ResourceUnavailable, TaskCancelled, TaskFailed, TaskTimeLimit
 from qrmi_core.host import Hosted
 from qrmi_core.models import AcquireRequest, Run, TaskState, TaskStatus
 from qrmi_core.payload import Payload
@@ -24,6 +24,8 @@ PATIENCE_S = 120.0
 """How long a resource may be unreachable while a task runs before we give up waiting for it."""
 _SUBMIT_S = 0.2
 """How long a submission may take after a cancel before we look for its task under its key."""
+_RESEND_S = (0.5, 2.0)
+"""Pauses before a submission that got no answer is sent again, where that is safe."""
 _SLICE_S = 30.0
 _TIME_LIMIT = "the time limit"
 _DONE = "\0done"
@@ -46,6 +48,8 @@ class TaskRunner:
     task_run: Run = field(factory=Run.of_this_process)
     task_id: str | None = None
     _wake: queue.SimpleQueue[str] = field(factory=queue.SimpleQueue)
+    _content: bytes | None = None
+    """The result, once there is one."""
     _announced: threading.Event = field(factory=threading.Event)
     """The listener knows that we submit: it learns so while the submission is under way, not before."""
     _submitted: threading.Event = field(factory=threading.Event)
@@ -69,15 +73,66 @@ class TaskRunner:
             TaskFailed, TaskCancelled, TaskTimeLimit: how the task ended.
             ResourceUnavailable: the resource could not be reached for long. The message names the task: it may go on.
         """
-        name = self.resource.ctx.name
-        self.hooks.authorize(self.task_run, name)
-        token = None
-        if self.resource.ctx.acquisition_token is None:
-            token = self.resource.acquire(AcquireRequest(lease_key=str(uuid.uuid4()), max_s=timeout_s))
-            self._notify("qrmi_lease_acquired", resource=name)
+        ctx = self.resource.ctx
+        self.hooks.authorize(self.task_run, ctx.name)
+        key = key or str(uuid.uuid4())
+        ends = [timeout_s] if timeout_s is not None else []
+        if ctx.deadline is not None:
+            ends.append(max(0.0, ctx.deadline - ctx.clock.monotonic()))
+        limit_s = min(ends, default=None)
+        task = _Background(lambda: self._leased(payload, key, timeout_s), self._wake)
+        task.start()
+        self.listener.event("task.submitting", resource=ctx.name, type=ctx.type, kind=payload.kind)
+        self._announced.set()
+        why = task.finished_or_told(limit_s)
+        if why is None:
+            return task.outcome()
+        self.listener.event("task.cancelling", task_id=self.task_id, why=why)
+        return self._cancelled(task, key, why, limit_s)
+
+    def _cancelled(self, task: _Background, key: str, why: str, limit_s: float | None) -> bytes:
+        """Stop the task and settle how it ended: a stop may lose to completion, and then the result counts.
+
+        The stop has a thread of its own: a backend that hangs must not keep us, too.
+        """
+        threading.Thread(target=self._stop, args=(key,), name="qrmi-stop", daemon=True).start()
+        name, task_id = self.resource.ctx.name, self.task_id or "(not yet submitted)"
+        unconfirmed = ""
         try:
-            return self._run(payload, key or str(uuid.uuid4()), timeout_s)
+            if task.ended(STOP_GRACE_S):
+                return task.outcome()
+            if self._content is not None:  # only the session's end is missing
+                return self._content
+            unconfirmed = f"; not confirmed within {STOP_GRACE_S:g} s, so it may go on (its key is {key})"
+        except TaskCancelled as exc:
+            task_id = exc.task_id
+        if why == _TIME_LIMIT:
+            raise TaskTimeLimit(name, task_id, f"{limit_s:g} s{unconfirmed}")
+        raise TaskCancelled(name, task_id, f"{why}{unconfirmed}")
+
+    def _stop(self, key: str) -> None:
+        if not self._submitted.wait(_SUBMIT_S):
+            with suppress(QrmiError):  # not every backend can find it; then we wait for its id
+                if found := self.resource.find_task(key):
+                    self.resource.task_stop(found)
+            self._submitted.wait(STOP_GRACE_S)
+        if self.task_id is not None:
+            with suppress(QrmiError):  # the wait then says that nobody confirmed it
+                self.resource.task_stop(self.task_id)
+        self._stopping.set()
+
+    # -- in the background
+
+    def _leased(self, payload: Payload, key: str, timeout_s: float | None) -> bytes:
+        """With a session of our own, unless somebody opened one for us."""
+        name, token = self.resource.ctx.name, None
+        try:
+            if self.resource.ctx.acquisition_token is None:
+                token = self.resource.acquire(AcquireRequest(lease_key=str(uuid.uuid4()), max_s=timeout_s))
+                self._notify("qrmi_lease_acquired", resource=name)
+            return self._execute(payload, key)
         finally:
+            self._submitted.set()
             if token is not None:
                 self._release(token)
 
@@ -91,51 +146,11 @@ class TaskRunner:
         else:
             self._notify("qrmi_lease_released", resource=ctx.name)
 
-    def _run(self, payload: Payload, key: str, timeout_s: float | None) -> bytes:
-        ctx = self.resource.ctx
-        limits = [
-            limit for limit in (timeout_s, ctx.deadline and ctx.deadline - ctx.clock.monotonic()) if limit is not None
-        ]
-        limit_s = max(0.0, min(limits)) if limits else None
-        task = _Background(lambda: self._execute(payload, key), self._wake)
-        task.start()
-        self.listener.event("task.submitting", resource=ctx.name, type=ctx.type, kind=payload.kind)
-        self._announced.set()
-        why = task.finished_or_told(limit_s)
-        if why is None:
-            return task.outcome()
-        self.listener.event("task.cancelling", task_id=self.task_id, why=why)
-        return self._cancelled(task, key, why, limit_s)
-
-    def _cancelled(self, task: _Background, key: str, why: str, limit_s: float | None) -> bytes:
-        """Stop the task and settle how it ended: a stop may lose to completion, and then the result counts."""
-        if not self._submitted.wait(_SUBMIT_S):
-            with suppress(QrmiError):  # not every backend can find it; then we wait for its id
-                if found := self.resource.find_task(key):
-                    self.resource.task_stop(found)
-            self._submitted.wait(STOP_GRACE_S)
-        if self.task_id is not None:
-            with suppress(ResourceError):  # said below: the wait cannot confirm the end either
-                self.resource.task_stop(self.task_id)
-        self._stopping.set()
-        if not task.ended(STOP_GRACE_S):
-            raise TaskCancelled(
-                self.resource.ctx.name,
-                self.task_id or "(not yet submitted)",
-                f"{why}; the resource has not confirmed it within {STOP_GRACE_S:g} s",
-            )
-        try:
-            return task.outcome()
-        except TaskCancelled as exc:
-            if why == _TIME_LIMIT and limit_s is not None:
-                raise TaskTimeLimit(exc.resource, exc.task_id, f"{limit_s:g} s") from exc
-            raise TaskCancelled(exc.resource, exc.task_id, why) from exc
-
     def _execute(self, payload: Payload, key: str) -> bytes:
-        """In the background: start, wait, result."""
+        """Start, wait, result."""
         name = self.resource.ctx.name
         try:
-            task_id = self.task_id = self.resource.task_start(payload, key=key)
+            task_id = self.task_id = self._start(payload, key)
         finally:
             self._submitted.set()
         self._announced.wait()
@@ -148,7 +163,35 @@ class TaskRunner:
             raise TaskFailed(name, task_id, state.reason or "the backend gave no reason")
         if state.status is TaskStatus.CANCELLED:
             raise TaskCancelled(name, task_id, state.reason or "")
-        return self.resource.task_result(task_id)
+        self._content = self._result(task_id)
+        return self._content
+
+    def _start(self, payload: Payload, key: str) -> str:
+        """Submit. What became of a submission whose answer was lost is asked for by its key, never guessed."""
+        for pause_s in (*_RESEND_S, None):
+            try:
+                return self.resource.task_start(payload, key=key)
+            except ResourceUnavailable as exc:
+                with suppress(QrmiError):
+                    if found := self.resource.find_task(key):
+                        return found
+                if pause_s is None or not self.resource.can_resend or self._stopping.wait(pause_s):
+                    detail = f"{exc.detail}; submit it again with --key {key}, so that it cannot run twice"
+                    raise ResourceUnavailable(exc.resource, detail) from exc
+        raise AssertionError("unreachable")
+
+    def _result(self, task_id: str) -> bytes:
+        """Fetch the result of a completed task; contact that is lost is waited for, as it is while the task runs."""
+        clock = self.resource.ctx.clock
+        cadence, started = pauses(clock), clock.monotonic()
+        while True:
+            try:
+                return self.resource.task_result(task_id)
+            except ResourceUnavailable as exc:
+                if self._stopping.is_set() or clock.monotonic() - started > PATIENCE_S:
+                    raise ResourceUnavailable(exc.resource, f"{exc.detail} (task {task_id} completed)") from exc
+                self.listener.event("task.unreachable", task_id=task_id, error=exc.detail)
+                cadence = self._pause(cadence)
 
     def _wait(self, task_id: str) -> TaskState:
         """Until the task has ended. A resource that is told of it waits itself; others are asked at our cadence."""

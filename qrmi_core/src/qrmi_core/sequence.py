@@ -79,7 +79,7 @@ def _parse(variables: Sequence[str]) -> dict[str, float | list[float]]:
     for text in variables:
         name, _, values = text.partition("=")
         try:
-            numbers = [float(value) for value in values.split(",")]
+            numbers = [_number(value) for value in values.split(",")]
         except ValueError:
             numbers = []
         if not name or not all(map(is_finite, numbers)) or not numbers:
@@ -93,3 +93,11 @@ def _parse(variables: Sequence[str]) -> dict[str, float | list[float]]:
             raise ConfigError.one("--var", "", f"{name!r} is given twice", "Give each variable once")
         found[name] = numbers if "," in values else numbers[0]
     return found
+
+
+def _number(text: str) -> float:
+    """Whole numbers stay whole: durations and targets are counted, not measured."""
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)

@@ -1,7 +1,8 @@
 """JSON of payloads and results <-> numpy arrays, in IBM's encodings. Nothing here believes what it reads.
 
 An encoded object is ``{"__type__": T, "__value__": V}``. An ``ndarray`` is base64(zlib(.npy file)), a
-``QuantumCircuit`` is base64(zlib(QPY)). Arrays of bits are packed big-endian: the lowest bit of a row's last byte is classical bit 0.
+``QuantumCircuit`` is base64(zlib(QPY)). Bits are packed big-endian: the lowest bit of a row's last byte is classical
+bit 0.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from qrmi_core import PayloadError
 Observable = dict[str, float]
 """Pauli strings, rightmost letter for qubit 0, with real coefficients. Letters: ``IXYZ``, projectors ``01+-rl``."""
 
-_INFLATED_MAX_BYTES = 256 * 1024**2
+_INFLATED_MAX_BYTES = 64 * 1024**2
 _LETTERS = frozenset("IXYZ01+-rl")
 _TEXT_MAX = 300
 
@@ -63,8 +64,13 @@ def refusing(place: Place, problem: str, remedy: str) -> Iterator[None]:
     except (PayloadError, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as exc:
-        reason = exc.__cause__ or exc
-        raise place.error(f"{problem}: {brief(getattr(reason, 'message', reason))}", remedy) from exc
+        raise place.error(f"{problem}: {_reasons(exc)}", remedy) from exc
+
+
+def _reasons(exc: BaseException) -> str:
+    """What an exception says, and its cause where that says more."""
+    said = [brief(getattr(one, "message", None) or one) for one in (exc, exc.__cause__) if one is not None]
+    return said[0] if len(said) == 1 or said[1] in said[0] else brief(": ".join(said))
 
 
 def shown(value: object) -> str:
@@ -85,7 +91,7 @@ def typed(value: object) -> str | None:
 
 
 def inflate(value: object, place: Place) -> bytes:
-    """The bytes of base64(zlib(bytes)), at most 256 MiB."""
+    """The bytes of base64(zlib(bytes)), at most 64 MiB."""
     text = value.get("__value__") if isinstance(value, dict) else None
     try:
         if not isinstance(text, str):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from attrs import evolve, frozen
 from numpy.typing import NDArray
 from qiskit import QuantumCircuit
+from qiskit.circuit import Parameter
 from qiskit.result import Result
 from qiskit_aer import AerSimulator
 from qiskit_aer.backends.backendproperties import AerBackendProperties
@@ -23,6 +24,8 @@ from qrmi_local.circuits import Circuit
 from qrmi_local.settings import Settings
 
 _FOREIGN = frozenset({"kraus", "superop", "roerror", "qerror_loc", "quantum_channel"})
+_BOUND_BY_AER = frozenset({"rx", "ry", "rz", "p", "u", "rxx", "ryy", "rzz", "rzx"})
+"""Gates whose parameters Aer binds rightly, which is faster. Controlled ones it leaves at 0: Qiskit/qiskit-aer#2403."""
 
 
 @frozen
@@ -43,37 +46,37 @@ class Node:
         return cls(settings, limits.memory_allowed(settings.memory_limit_bytes), device)
 
     def simulation(
-        self, circuit: Circuit, bound: Iterator[QuantumCircuit], place: Place, *, shots: int | None
+        self, circuit: Circuit, values: NDArray[np.float64], place: Place, *, shots: int | None
     ) -> Simulation:
         """How *circuit* is simulated: the method, its noise, and its translation.
 
         Args:
             circuit: as it was read.
-            bound: the same circuit with each set of parameter values; looked at one by one, and only if need be.
+            values: its parameter sets, parameters last.
             place: of the circuit.
             shots: of one parameter set; None for expectation values.
         """
         settings = self.settings
         if self.device is not None:
             instructions.check_compiled(circuit.circuit, circuit.qubits, self.device, place)
-        noise = _noise(self.device.name, circuit.qubits) if self.device is not None and settings.noise else None
         method: str = settings.method
+        sets = _bound(circuit.circuit, circuit.parameters, values)  # made one by one, while they are looked at
         if method == "automatic":
-            method = self._method(circuit, bound, shots, is_noisy=noise is not None)
-        elif method == "stabilizer" and not all(map(instructions.is_clifford, bound)):
+            method = self._method(circuit.circuit, sets, shots)
+        elif method == "stabilizer" and not all(map(instructions.is_clifford, sets)):
             raise place.error("is no Clifford circuit, or has parameters that make it none", "Use another method")
         elif method == "extended_stabilizer" and shots is None:
             raise place.error("extended_stabilizer has no expectation values", "Use another QRMI_LOCAL_METHOD")
-        simulation = Simulation(settings, method, circuit.circuit, self.allowed_bytes, noise)
-        return evolve(simulation, circuit=instructions.translated(circuit.circuit, _basis(method), place))
+        translated = instructions.translated(circuit.circuit, _basis(method), place)
+        return Simulation(settings, method, evolve(circuit, circuit=translated), self.allowed_bytes)
 
-    def _method(self, circuit: Circuit, bound: Iterator[QuantumCircuit], shots: int | None, *, is_noisy: bool) -> str:
-        if not is_noisy:
-            return "stabilizer" if all(map(instructions.is_clifford, bound)) else "statevector"
-        qubits = circuit.circuit.num_qubits
+    def _method(self, circuit: QuantumCircuit, sets: Iterator[QuantumCircuit], shots: int | None) -> str:
+        if self.device is None or not self.settings.noise:
+            return "stabilizer" if all(map(instructions.is_clifford, sets)) else "statevector"
+        qubits = circuit.num_qubits
         pays = shots is None or 2**qubits <= shots
         fits = limits.state_bytes("density_matrix", qubits, self.settings.precision) <= self.allowed_bytes
-        static = instructions.is_sampled_at_the_end(circuit.circuit)
+        static = instructions.is_sampled_at_the_end(circuit)
         return "density_matrix" if pays and fits and static else "statevector"
 
 
@@ -83,13 +86,17 @@ class Simulation:
 
     settings: Settings
     method: str
-    circuit: QuantumCircuit
+    circuit: Circuit
+    """Translated for the method."""
     allowed_bytes: int
-    noise: NoiseModel | None
+
+    @property
+    def is_noisy(self) -> bool:
+        return self.settings.fake_device is not None and self.settings.noise
 
     @property
     def qubits(self) -> int:
-        return int(self.circuit.num_qubits)
+        return int(self.circuit.circuit.num_qubits)
 
     @property
     def state_bytes(self) -> int:
@@ -107,33 +114,50 @@ class Simulation:
 
     def notes(self) -> Iterator[str]:
         """What a user should know of the numbers."""
-        if self.noise is not None:
+        if self.is_noisy:
             yield f"noise of {self.settings.fake_device}"
         if self.method in ("matrix_product_state", "extended_stabilizer"):
             yield f"the memory of {self.method} depends on the circuit and is not known beforehand"
 
-    def run(self, circuit: QuantumCircuit, given: Circuit, values: NDArray[np.float64], **options: Any) -> Result:
-        """Simulate *circuit* with each set of *values*, given in the order of *given*; *options* are Aer's.
+    def run(self, circuit: QuantumCircuit, values: NDArray[np.float64], **options: Any) -> Result:
+        """Simulate *circuit*, ours or made from it, with each set of *values*; *options* are Aer's.
 
         Raises:
             RuntimeError: Aer gave up.
         """
-        present = circuit.parameters
-        binds = {p: values[..., i].ravel() for i, p in enumerate(given.parameters) if p in present}
-        sets = 1 if binds else math.prod(values.shape[:-1])
+        parameters = self.circuit.parameters
+        circuits, binds = [circuit], None
+        if not circuit.parameters:
+            circuits *= math.prod(values.shape[:-1])
+        elif {one.name for one in circuit.data if one.is_parameterized() or one.is_control_flow()} <= _BOUND_BY_AER:
+            binds = [{p: values[..., i].ravel() for i, p in enumerate(parameters) if p in circuit.parameters}]
+        else:
+            circuits = list(_bound(circuit, parameters, values))
         simulator = AerSimulator(
             method=self.method,
             device=self.settings.processor.upper(),
             precision=self.settings.precision,
             max_parallel_threads=limits.threads(self.settings.threads),
             max_memory_mb=max(1, self.allowed_bytes >> 20),
-            noise_model=self.noise,
+            noise_model=_noise(self.settings.fake_device, self.circuit.qubits) if self.is_noisy else None,
         )
-        result = simulator.run([circuit] * sets, parameter_binds=[binds] if binds else None, **options).result()
+        result = simulator.run(circuits, parameter_binds=binds, **options).result()
         if not result.success:
             states = {str(one.status) for one in result.results} or {str(result.status)}
             raise RuntimeError(_wire.brief(f"Aer: {'; '.join(sorted(states))}"))
         return result
+
+
+def _bound(
+    circuit: QuantumCircuit, parameters: Sequence[Parameter], values: NDArray[np.float64]
+) -> Iterator[QuantumCircuit]:
+    """*circuit* with each set of *values* for *parameters*; itself, once, if it has none."""
+    present = circuit.parameters
+    if not present:
+        yield circuit
+        return
+    for row in values.reshape(-1, values.shape[-1]).tolist():
+        yield circuit.assign_parameters({p: value for p, value in zip(parameters, row, strict=True) if p in present})
 
 
 @lru_cache(maxsize=16)

@@ -20,18 +20,22 @@ from qiskit.circuit import Clbit, Parameter
 from qiskit.qpy.common import QPY_VERSION
 
 from qrmi_local import instructions
-from qrmi_local._wire import Place, inflate, refusing, shown, typed
+from qrmi_local._wire import Place, brief, inflate, refusing, shown, typed
+from qrmi_local.limits import memory_bounded
 
 _MAX_DEPTH = 100
 _MAX_OPERATORS = 300
 _MAX_BITS = 100_000
-_MAX_ANGLED = 10_000
-"""Calls of gates with angles inside one gate, which the OpenQASM 3 reader writes out at once, slowly."""
+_MAX_GATE = 5_000
+"""Instructions of one gate that a payload defines: the OpenQASM 3 reader writes them out at once, 2,000 in a second."""
 _QPY_OLDEST = 13
 """Older formats may hold expressions that are read by evaluating them."""
+_QPY_SWELLS = 50
+_QPY_SPARE_BYTES = 64 * 1024**2
+"""What reading may take: the reader believes sizes inside the file, and rather ends this process than a loop."""
 
 _VERSION = re.compile(r"\s*OPENQASM\s+(\d+)")
-_COMMENT = re.compile(r"//[^\n]*|/\*(?:.*?\*/|.*)", re.DOTALL)
+_COMMENT = re.compile(r"/(?:/[^\n]*|\*(?:.*?\*/|.*))", re.DOTALL)
 _BRACKET = re.compile(r"[(\[{]|[)\]}]")
 _OPERATOR = re.compile(r"[-+*/%^&|~!<>=]")
 _HARDWARE_QUBIT = re.compile(r"\$(\d+)")
@@ -87,12 +91,11 @@ def read(value: object, place: Place) -> Circuit:
 
 def _check_text(text: str, place: Place) -> None:
     """Refuse, in linear time, what recursive parsers take long to refuse or do not survive."""
-    depth = deepest = 0
+    depth = 0
     for bracket in _BRACKET.finditer(text):
         depth += 1 if bracket[0] in "([{" else -1
-        deepest = max(deepest, depth)
-    if deepest > _MAX_DEPTH:
-        raise place.error(f"is nested deeper than {_MAX_DEPTH} levels", "Use fewer brackets inside one another")
+        if depth > _MAX_DEPTH:
+            raise place.error(f"is nested deeper than {_MAX_DEPTH} levels", "Use fewer brackets inside one another")
     if any(len(_OPERATOR.findall(statement)) > _MAX_OPERATORS for statement in re.split("[;{}]", text)):
         raise place.error(f"has more than {_MAX_OPERATORS} operators in a statement", "Write out the value instead")
     if any(len(digits) > 6 or int(digits) >= _MAX_BITS for digits in _HARDWARE_QUBIT.findall(text)):
@@ -110,13 +113,25 @@ def _openqasm2(text: str, bare: str, place: Place) -> Circuit:
 def _openqasm3(text: str, place: Place) -> Circuit:
     remedy = "Mend that place; `qiskit.qasm3.dumps` writes what is read here"
     with refusing(place, "is not OpenQASM 3 that can be read here", remedy):
-        program = openqasm3.parse(text)
+        try:
+            program = openqasm3.parse(text)
+        except openqasm3.parser.QASM3ParsingError as exc:
+            raise place.error(_unexpected(exc), remedy) from exc
         _check_program(program, place)
         circuit = qiskit_qasm3_import.convert(program)
         by_name = {parameter.name: parameter for parameter in circuit.parameters}
         parameters = tuple(by_name[name] for name in _inputs(program))
         loaded = _as_it_is(circuit, parameters)
         return evolve(loaded, registers=_declared(program, circuit), is_physical=circuit.layout is not None)
+
+
+def _unexpected(exc: Exception) -> str:
+    """Where the parser stopped. It raises an exception around one around one that knows."""
+    cause = exc.__cause__.args[0] if exc.__cause__ is not None and exc.__cause__.args else None
+    token = getattr(cause, "offendingToken", None)
+    if token is None:
+        return f"is not OpenQASM 3: {brief(exc)}"
+    return f"line {token.line} column {token.column + 1} is not OpenQASM 3: {shown(token.text)} cannot stand there"
 
 
 def _check_program(program: ast.Program, place: Place) -> None:
@@ -129,9 +144,9 @@ def _check_program(program: ast.Program, place: Place) -> None:
                 if size is not None:
                     _check_size(size.value if isinstance(size, ast.IntegerLiteral) else "", place)
             case ast.QuantumGateDefinition(name=name, body=body):
-                calls = [one.name.name for one in body if isinstance(one, ast.QuantumGate) and one.arguments]
+                calls = [one.name.name for one in body if isinstance(one, ast.QuantumGate)]
                 sizes[name.name] = 1 + sum(sizes.get(call, 1) for call in calls)
-                if sizes[name.name] > _MAX_ANGLED:
+                if sizes[name.name] > _MAX_GATE:
                     raise place.error(
                         f"gate {shown(name.name)} is too large when written out", "Use fewer levels of gates"
                     )
@@ -175,7 +190,8 @@ def _qpy(content: bytes, place: Place) -> Circuit:
         _, _, _, qubits, clbits, *_ = struct.unpack_from("!H1cHIIQIQI", content, offset)
         if max(qubits, clbits) > _MAX_BITS:
             raise ValueError(f"it claims {qubits} qubits and {clbits} classical bits")
-        (circuit,) = qpy.load(io.BytesIO(content))
+        with memory_bounded(_QPY_SPARE_BYTES + _QPY_SWELLS * len(content)):
+            (circuit,) = qpy.load(io.BytesIO(content))
         return _as_it_is(circuit, tuple(circuit.parameters))
 
 
@@ -194,10 +210,3 @@ def _with_loose_bits(registers: Iterable[Register], circuit: QuantumCircuit) -> 
         names = iter(["c", *(f"c{number}" for number in range(len(found) + 1))])
         found.append(Register(next(name for name in names if name not in taken), loose))
     return tuple(found)
-
-
-def without_final_measurements(circuit: Circuit) -> Circuit:
-    """An estimator has no use for them, and they would collapse the state it looks at."""
-    if all(one.name != "measure" for one in circuit.circuit.data):
-        return circuit
-    return evolve(circuit, circuit=circuit.circuit.remove_final_measurements(inplace=False))

@@ -10,9 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from numpy.typing import NDArray
-from qiskit import QuantumCircuit
 from qiskit.quantum_info import Pauli
 
 from qrmi_core.models import TaskPlan
@@ -176,17 +175,6 @@ def _seed(value: object, place: Place, default: int | None) -> int | None:
     return value
 
 
-def _bound(circuit: Circuit, values: NDArray[np.float64]) -> Iterator[QuantumCircuit]:
-    """The circuit with each set of parameter values."""
-    present = circuit.circuit.parameters
-    if not present:
-        yield circuit.circuit
-        return
-    for row in values.reshape(-1, values.shape[-1]).tolist():
-        pairs = zip(circuit.parameters, row, strict=True)
-        yield circuit.circuit.assign_parameters({p: value for p, value in pairs if p in present})
-
-
 def _values(value: object, circuit: Circuit, place: Place) -> NDArray[np.float64]:
     """The parameter sets of a pub, parameters last."""
     found, count = _wire.array(value, place), len(circuit.parameters)
@@ -224,15 +212,15 @@ class _Sampling:
 
     @property
     def result_bytes(self) -> int:
-        return self.total_shots * (_SHOT_BYTES + 2 * self.circuit.circuit.num_clbits)
+        return self.total_shots * (_SHOT_BYTES + 2 * int(self.circuit.circuit.num_clbits))
 
     def notes(self) -> Iterator[str]:
         yield from self.simulation.notes()
 
     def run(self, seed: int | None) -> PubResult:
-        circuit, shape = self.simulation.circuit, self.values.shape[:-1]
+        circuit, shape = self.simulation.circuit.circuit, self.values.shape[:-1]
         options = {"shots": self.shots, "memory": True, "seed_simulator": seed}
-        done = self.simulation.run(circuit, self.circuit, self.values, **options)
+        done = self.simulation.run(circuit, self.values, **options)
         memory = [word for one in done.results for word in getattr(one.data, "memory", ["0x0"] * self.shots)]
         fields = {}
         for register in self.circuit.registers:
@@ -249,7 +237,7 @@ def _sampling(entry: list[Any], place: Place, asked: _Asked, node: Node) -> _Sam
         raise at.error("has no classical bits, so there is nothing to sample", "Add measurements")
     values = _values(given, circuit, at_values)
     shots = _shots(own, at_shots, asked.shots)
-    simulation = node.simulation(circuit, _bound(circuit, values), at, shots=shots)
+    simulation = node.simulation(circuit, values, at, shots=shots)
     return _Sampling(circuit, simulation, values, shots)
 
 
@@ -291,7 +279,7 @@ class _Estimating:
 
     def notes(self) -> Iterator[str]:
         yield from self.simulation.notes()
-        if self.simulation.noise is not None:
+        if self.simulation.is_noisy:
             yield "readout errors do not act on expectation values"
         if self.is_random:
             yield "expectation values are means over shots; their errors are upper bounds"
@@ -299,12 +287,12 @@ class _Estimating:
             yield "expectation values are exact, with normal noise of the asked precision added"
 
     def run(self, seed: int | None) -> PubResult:
-        labels, circuit = self.labels, self.simulation.circuit.copy()
+        labels, circuit = self.labels, self.simulation.circuit.circuit.copy()
         for label in labels:
             circuit.save_expectation_value(Pauli(label), circuit.qubits, label=label)
         means = np.ones((math.prod(self.values.shape[:-1]), len(labels) + 1))  # of each set and label; the last is 1
         if labels:
-            done = self.simulation.run(circuit, self.circuit, self.values, shots=self.shots, seed_simulator=seed)
+            done = self.simulation.run(circuit, self.values, shots=self.shots, seed_simulator=seed)
             for index in range(len(means)):
                 data = done.data(index)
                 means[index, :-1] = [data[label] for label in labels]
@@ -336,7 +324,8 @@ def _estimating(entry: list[Any], place: Place, asked: _Asked, node: Node) -> _E
     (text, at), (given, at_observables), (numbers, at_values), (own, at_precision) = _pub(
         entry, place, "circuit observables parameter_values precision"
     )
-    circuit = circuits.without_final_measurements(circuits.read(text, at))
+    circuit = circuits.read(text, at)
+    circuit = evolve(circuit, circuit=instructions.without_final_measurements(circuit.circuit))
     shape, found = _wire.observables(given, at_observables)
     terms = [_reduced(one, circuit, at_observables) for one in found]
     values = _values(numbers, circuit, at_values)
@@ -346,9 +335,9 @@ def _estimating(entry: list[Any], place: Place, asked: _Asked, node: Node) -> _E
         problem = f"observables of shape {list(shape)} do not broadcast with parameters of {list(values.shape[:-1])}"
         raise at_observables.error(problem, "Make the shapes agree by numpy's rules") from None
     precision = _precision(own, at_precision, asked.precision)
-    simulation = node.simulation(circuit, _bound(circuit, values), at, shots=None)
+    simulation = node.simulation(circuit, values, at, shots=None)
     is_random = instructions.is_random(circuit.circuit) or (
-        simulation.noise is not None and simulation.method != "density_matrix"
+        simulation.is_noisy and simulation.method != "density_matrix"
     )
     if is_random and precision == 0:
         problem = "precision 0 asks for exact values, but runs of this circuit differ"

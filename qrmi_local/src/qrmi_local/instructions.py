@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
 
@@ -16,13 +17,15 @@ from qiskit.transpiler import generate_preset_pass_manager
 from qrmi_local._wire import Place, refusing, shown
 from qrmi_local.limits import Device
 
-_MAX_WRITTEN_OUT = 200_000
+_MAX_WRITTEN_OUT = 100_000
 """Instructions out of the bodies of gates and loops; what stands in the payload itself is bounded by its size."""
 
 PASSIVE = frozenset({"barrier", "delay"})
 _PLAIN = PASSIVE | {"measure", "reset"}
 _CLIFFORD = frozenset({"id", "x", "y", "z", "h", "s", "sdg", "sx", "sxdg", "cx", "cy", "cz", "swap", "ecr", "pauli"})
 _QUARTER = math.pi / 2
+_EPSILON = sys.float_info.epsilon
+"""As strict as Aer."""
 _FLATTER = "Use fewer levels of gates and fewer turns of loops"
 _COMPILE = "Compile the circuit for the target of this resource"
 
@@ -154,7 +157,7 @@ def is_clifford(circuit: QuantumCircuit) -> bool:
     for one in instructions(circuit):
         if one.name == "rz":
             (angle,) = one.params
-            if not isinstance(angle, (int, float)) or abs(angle - round(angle / _QUARTER) * _QUARTER) > 1e-9:
+            if not isinstance(angle, (int, float)) or abs(angle / _QUARTER - round(angle / _QUARTER)) > _EPSILON:
                 return False
         elif one.name not in _CLIFFORD and one.name not in _PLAIN and not one.is_control_flow():
             return False
@@ -176,6 +179,24 @@ def is_sampled_at_the_end(circuit: QuantumCircuit) -> bool:
 def is_random(circuit: QuantumCircuit) -> bool:
     """Runs of *circuit* end in different states, also without noise."""
     return any(one.name in ("measure", "reset", "initialize") for one in instructions(circuit))
+
+
+def without_final_measurements(circuit: QuantumCircuit) -> QuantumCircuit:
+    """*circuit* for an estimator, which looks at the state that measurements at the end would collapse.
+
+    Where measured bits are used further on, all measurements stay.
+    """
+    if any(one.is_control_flow() or one.name == "store" for one in circuit.data):
+        return circuit
+    busy: set[Qubit] = set()
+    kept = []
+    for one in reversed(circuit.data):
+        if one.name != "measure" or not busy.isdisjoint(one.qubits):
+            kept.append(one)
+            busy.update(() if one.name in PASSIVE else one.qubits)
+    new = circuit.copy_empty_like()
+    new.data = kept[::-1]
+    return new
 
 
 def translated(circuit: QuantumCircuit, basis: frozenset[str], place: Place) -> QuantumCircuit:

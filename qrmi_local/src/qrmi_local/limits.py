@@ -6,6 +6,7 @@ import json
 import os
 import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -84,6 +85,23 @@ def _process() -> Iterator[int]:
         soft, _ = resource.getrlimit(which)
         if soft != resource.RLIM_INFINITY:
             yield max(0, soft - used_pages * resource.getpagesize())
+
+
+@contextmanager
+def memory_bounded(more_bytes: int) -> Iterator[None]:
+    """Let this process take at most *more_bytes* more inside the block, and no more than it may anyway.
+
+    Python code that wants more gets a `MemoryError`; compiled code that cannot do without ends the process.
+    """
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    pages = int(_read(Path("/proc/self/statm")).split()[5])
+    bound = pages * resource.getpagesize() + more_bytes
+    tighter = bound if before[0] == resource.RLIM_INFINITY else min(bound, before[0])
+    resource.setrlimit(resource.RLIMIT_DATA, (tighter, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
 def _read(path: Path) -> str:

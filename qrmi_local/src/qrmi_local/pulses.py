@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 from attrs import field, frozen
@@ -17,7 +18,7 @@ from pulser_simulation import QutipBackendV2, QutipConfig
 
 from qrmi_core.models import TaskPlan
 from qrmi_local import limits
-from qrmi_local._wire import Place, member, refusing, shown
+from qrmi_local._wire import Place, brief, member, refusing, shown
 from qrmi_local.settings import Settings
 
 _MAX_NS = 10_000_000
@@ -26,6 +27,10 @@ _LEVEL_BYTES = 2000
 """What QuTiP holds for one state of the basis: operators and the solver's vectors; measured with 10 to 14 atoms."""
 _SHOT_BYTES = 300
 """What one shot takes in the results, besides its bits; measured."""
+_ONE = {"ground-rydberg": "r", "digital": "h", "XY": "d"}
+"""Which state a 1 stands for, by the basis of the measurement."""
+_OBSERVABLE = str(UUID(int=0))
+"""In place of an id that Pulser draws at random, so that a seed gives the same bytes."""
 _REMEDY = "Write it with Sequence.to_abstract_repr()"
 
 
@@ -44,12 +49,14 @@ class Prepared:
         The leftmost character of a bit string is the first atom; 1 is the Rydberg state, or the upper digital one.
         """
         np.random.seed(self._seed)  # the state that QuTiP's sampling draws from; None takes fresh entropy
-        config = QutipConfig(observables=[BitStrings(num_shots=self._runs)])
+        sampling = BitStrings(num_shots=self._runs, one_state=_ONE[self._sequence.get_measurement_basis()])
+        config = QutipConfig(observables=[sampling])
         results = QutipBackendV2(self._sequence, config=config).run()
         counter = {bits: int(count) for bits, count in results.final_bitstrings.items()}
         shots = np.repeat(list(counter), list(counter.values()))
         raw = np.random.default_rng(self._seed).permutation(shots).tolist()  # counts say nothing of the order
-        found = {"counter": counter, "raw": raw, "serialised_results": results.to_abstract_repr()}
+        serialised = results.to_abstract_repr().replace(str(sampling.uuid), _OBSERVABLE)
+        found = {"counter": counter, "raw": raw, "serialised_results": serialised}
         return json.dumps(found, separators=(",", ":")).encode()
 
 
@@ -70,8 +77,7 @@ def prepare(document: object, source: str, settings: Settings) -> Prepared:
     allowed = limits.memory_allowed(settings.memory_limit_bytes)
     _check_memory(atoms, 2, runs, allowed, at)
     _check_durations(written, at)
-    with refusing(at, "is not a sequence that can be read here", _REMEDY):
-        sequence = Sequence.from_abstract_repr(json.dumps(written))
+    sequence = _read(written, at)
     sequence = _built(sequence, fields.get("variables"), place)
     sequence = _measured(sequence, at)
     device = sequence.device
@@ -91,6 +97,28 @@ def prepare(document: object, source: str, settings: Settings) -> Prepared:
         notes=(f"device {device.name}, {sequence.get_duration()} ns, {levels} levels per atom, no noise",),
     )
     return Prepared(plan, sequence, runs, settings.seed)
+
+
+def _read(written: dict[str, Any], place: Place) -> Sequence:
+    with refusing(place, "is not a sequence that can be read here", _REMEDY):
+        try:
+            return Sequence.from_abstract_repr(json.dumps(written))
+        except Exception as exc:
+            if not hasattr(exc, "context"):
+                raise
+            fault = _closest(exc)
+            at = Place(place.source, place.path + fault.json_path[1:])
+            raise at.error(f"does not fit Pulser's schema: {brief(fault.message)}", _REMEDY) from exc
+
+
+def _closest(fault: Any) -> Any:
+    """The one fault to mend, of a fault of JSON Schema: where there are alternatives, of the one with the fewest."""
+    while fault.context:
+        alternatives: dict[Any, list[Any]] = {}
+        for one in fault.context:
+            alternatives.setdefault(one.schema_path[0], []).append(one)
+        fault = min(alternatives.values(), key=len)[0]
+    return fault
 
 
 def _unwrapped(value: object, place: Place) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from qrmi_core import (
 )
 from qrmi_core.polling import poll
 from qrmi_local.processes.engine import Engine
-from qrmi_local.processes.folder import TaskFolder, outdated, task_id_of
+from qrmi_local.processes.folder import Owner, TaskFolder, outdated, task_id_of
 from qrmi_local.settings import Settings
 
 
@@ -52,6 +52,7 @@ class Local(QuantumResource):
             if not self._claim(folder, payload):
                 return task_id
             try:
+                folder.write_state(TaskState(TaskStatus.QUEUED), Owner.here(os.getpid()))  # until the simulator has it
                 self._own_engine().submit(task_id, folder, do="start", kind=payload.kind, source=payload.source)
             except BaseException:
                 folder.remove()

@@ -78,18 +78,24 @@ def task_runner(argv: Sequence[str] | None = None) -> int:
 def _guarded(prog: str, module: str, words: list[str]) -> int:
     """Run one command; the only place where an error of ours ends as one line and an exit status."""
     _reopen()
-    command = importlib.import_module(module)
-    parser = Parser(prog=prog)
-    command.configure(parser)
     try:
+        command = importlib.import_module(module)
+        parser = Parser(prog=prog)
+        command.configure(parser)
         parse = parser.parse_intermixed_args if command.INTERMIXED else parser.parse_args
         status: int = command.run(parse(words))
-    except Exception as exc:
+    except Exception as exc:  # noqa: BLE001 - the last door: all is said
         from qrmi_core.errors import QrmiError
         from qrmi_core.redaction import mask
 
         if not isinstance(exc, QrmiError):
-            raise
+            import traceback
+
+            _say(
+            _say(mask(traceback.format_exc()))
+            _say(f"{prog}: that is a fault of the program. Report it, with the lines above\n")
+            )
+            return 1
         _say("".join(f"{prog}: {line}\n" for line in mask(str(exc)).split("\n")))
         return exc.exit_status
     except KeyboardInterrupt:

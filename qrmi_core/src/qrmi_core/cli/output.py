@@ -17,6 +17,8 @@ from qrmi_core.errors import ConfigError, QrmiError, ResultNotSaved
 from qrmi_core.host import state_root
 
 _STDOUT = "standard output"
+_STDOUT_NAMES = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+"""By these names it may be a file, which must be added to, not replaced."""
 
 
 @frozen
@@ -53,7 +55,8 @@ class Output:
                 raise ConfigError.one("OUTPUT", "", f"{text!r} holds {match.group()!r}", "There are %j, %t and %%")
             return values[match.group()]
 
-        return cls(Path(re.sub(r"%.?", fill, text)))
+        name = re.sub(r"%.?", fill, text)
+        return cls(None if name in _STDOUT_NAMES else Path(name))
 
     @property
     def name(self) -> str:

@@ -158,6 +158,9 @@ def _execute(args: argparse.Namespace, opening: Opening, payload: Payload, outpu
             if received:
                 exc.exit_status = 128 + received[0]
             raise
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):  # what is left to do may wait for others: end at once
+                signal.signal(number, signal.SIG_DFL)
         output.save(content, runner.task_id or "result")
     listener.event("result.written", output=output.name, size_bytes=len(content))
     return 0

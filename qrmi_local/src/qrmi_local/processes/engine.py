@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from typing import cast
 
@@ -143,7 +142,7 @@ class Engine:
 
     def _attend(self, ours: socket.socket, theirs: socket.socket, kind: str) -> None:
         """Start the zygote and note what it says. It ends when this thread ends: the kernel sees to that."""
-        with tempfile.TemporaryFile() as complaints:
+        with os.fdopen(os.memfd_create("complaints"), "w+b") as complaints:
             try:
                 # -P: a file of the user's that is called like a library must not be taken for it
                 process = subprocess.Popen(

@@ -16,6 +16,7 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from attrs import frozen
@@ -35,8 +36,12 @@ def task_id_of(key: str) -> str:
 def write_atomically(path: Path, content: bytes) -> None:
     """Put *content* at *path* as a whole: a reader sees the old file or the new one."""
     part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_bytes(content)
-    part.replace(path)
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)  # on a full disk, what is half written keeps others from writing
+        raise
 
 
 def start_time(pid: int) -> str | None:
@@ -153,5 +158,6 @@ def outdated(state_dir: Path, now: float | None = None) -> Iterator[TaskFolder]:
     except OSError:  # housekeeping reports nothing: whoever stores a task will
         return
     for entry in entries:
-        if entry.stat().st_mtime < before:
-            yield TaskFolder(Path(entry.path))
+        with suppress(OSError):  # another process tidies up, too
+            if entry.stat(follow_symlinks=False).st_mtime < before:
+                yield TaskFolder(Path(entry.path))
