@@ -91,10 +91,8 @@ def _guarded(prog: str, module: str, words: list[str]) -> int:
         if not isinstance(exc, QrmiError):
             import traceback
 
-            _say(
             _say(mask(traceback.format_exc()))
             _say(f"{prog}: that is a fault of the program. Report it, with the lines above\n")
-            )
             return 1
         _say("".join(f"{prog}: {line}\n" for line in mask(str(exc)).split("\n")))
         return exc.exit_status
