@@ -317,11 +317,11 @@ HARMFUL = {
 def test_harmful_circuits_are_refused_at_once(value):
     """A circuit made to hurt takes the worker's time or memory, or its life."""
     read(HEAD + "qubit q;")  # what is imported at first use
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(PayloadError) as caught:
         read(value)
 
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 700
 

@@ -96,24 +96,18 @@ class TestResults:
         assert {"001": 50} == run(payload_of(last, 50))["counter"]
 
     @pytest.mark.parametrize(
-        ("channel", "basis", "bit"),
-        [
-            ("raman_local", "digital", "1"),
-            ("rydberg_local", "digital", "0"),
-            ("rydberg_local", "ground-rydberg", "1"),
-            ("raman_local", "ground-rydberg", "0"),
-        ],
+        ("basis", "expected"), [("digital", {"10": 20}), ("ground-rydberg", {"01": 20})], ids=["digital", "rydberg"]
     )
-    def test_1_is_the_upper_state_of_the_measured_basis(self, channel, basis, bit):
-        """With three levels, an atom in the state of the other basis is counted as excited."""
-        sequence = far_apart(1)
-        sequence.declare_channel("other", "raman_local", initial_target="q0")
-        sequence.add(Pulse.ConstantPulse(100, 0.0, 0.0, 0.0), "one")
-        sequence.add(Pulse.ConstantPulse(100, 0.0, 0.0, 0.0), "other")
-        sequence.add(PI_PULSE, "one" if channel == "rydberg_local" else "other")
+    def test_1_is_the_upper_state_of_the_measured_basis(self, basis, expected):
+        """With three levels, an atom in the upper state of the other basis is counted too."""
+        sequence = far_apart(2)
+        sequence.declare_channel("hyperfine", "raman_local", initial_target="q0")
+        sequence.add(PI_PULSE, "hyperfine")
+        sequence.target("q1", "one")
+        sequence.add(PI_PULSE, "one")
         sequence.measure(basis)
 
-        assert {bit: 20} == run(payload_of(sequence, 20))["counter"]
+        assert expected == run(payload_of(sequence, 20))["counter"]
 
     def test_raw_and_serialised_results_are_the_counts(self):
         """The three forms of one result differ."""
@@ -189,6 +183,15 @@ class TestSequence:
         sequence.measure("ground-rydberg")
 
         assert any("3 levels" in note for note in prepare(payload_of(sequence)).plan.notes)
+
+    def test_a_measurement_of_a_basis_that_nothing_drives_is_refused(self):
+        """A measurement that the simulator cannot make is found out when it runs."""
+        sequence = far_apart(1)
+        sequence.declare_channel("hyperfine", "raman_local", initial_target="q0")
+        sequence.add(PI_PULSE, "one")
+        sequence.measure("digital")
+
+        assert "$.sequence.measurement" == refusal(payload_of(sequence)).path
 
     def test_an_empty_sequence_is_refused(self):
         """A sequence without pulses runs."""
@@ -309,10 +312,10 @@ class TestLimits:
     )
     def test_at_once(self, change):
         """A payload beyond all memory is tried, or thought about for long."""
-        started = time.monotonic()
+        started = time.process_time()
         refusal(sample("pulser_2q_sequence") | change, memory_limit_bytes=8 << 30)
 
-        assert time.monotonic() - started < 1
+        assert time.process_time() - started < 1
 
     def test_the_limit_is_the_setting(self):
         """A simulation that fits is refused, or one byte more is allowed."""

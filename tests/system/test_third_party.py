@@ -79,7 +79,11 @@ def test_the_backend_of_the_page_does_what_the_page_says(root, page, wheels, new
     place = tmp_path / "place"
     done = subprocess.run(
         [sys.executable, str(root / "docs" / "snippets.py"), str(page), str(place)],
-        env={**os.environ, "PATH": f"{commands}:{only_uv}:/usr/bin:/bin", "VIRTUAL_ENV": str(commands.parent)},
+        env={
+            **{name: value for name, value in os.environ.items() if name != "UV_PYTHON"},  # nox names its own there
+            "PATH": f"{commands}:{only_uv}:/usr/bin:/bin",
+            "VIRTUAL_ENV": str(commands.parent),
+        },
         cwd=tmp_path,
         capture_output=True,
         text=True,

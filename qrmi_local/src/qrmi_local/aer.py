@@ -24,6 +24,8 @@ from qrmi_local.circuits import Circuit
 from qrmi_local.settings import Settings
 
 _FOREIGN = frozenset({"kraus", "superop", "roerror", "qerror_loc", "quantum_channel"})
+_ON_GPU = ("statevector", "density_matrix")
+_EXTENDED_QUBITS = 63
 _BOUND_BY_AER = frozenset({"rx", "ry", "rz", "p", "u", "rxx", "ryy", "rzz", "rzx"})
 """Gates whose parameters Aer binds rightly, which is faster. Controlled ones it leaves at 0: Qiskit/qiskit-aer#2403."""
 
@@ -35,6 +37,10 @@ class Node:
     settings: Settings
     allowed_bytes: int
     device: limits.Device | None
+
+    @property
+    def is_noisy(self) -> bool:
+        return self.device is not None and self.settings.noise
 
     @classmethod
     def here(cls, settings: Settings) -> Node:
@@ -63,15 +69,27 @@ class Node:
         sets = _bound(circuit.circuit, circuit.parameters, values)  # made one by one, while they are looked at
         if method == "automatic":
             method = self._method(circuit.circuit, sets, shots)
-        elif method == "stabilizer" and not all(map(instructions.is_clifford, sets)):
-            raise place.error("is no Clifford circuit, or has parameters that make it none", "Use another method")
-        elif method == "extended_stabilizer" and shots is None:
-            raise place.error("extended_stabilizer has no expectation values", "Use another QRMI_LOCAL_METHOD")
+        elif reason := self._unable(circuit.circuit, sets, shots):
+            raise place.error(reason, "Use another QRMI_LOCAL_METHOD")
         translated = instructions.translated(circuit.circuit, _basis(method), place)
         return Simulation(settings, method, evolve(circuit, circuit=translated), self.allowed_bytes)
 
+    def _unable(self, circuit: QuantumCircuit, sets: Iterator[QuantumCircuit], shots: int | None) -> str | None:
+        """Why the method of the settings cannot simulate *circuit*."""
+        method = self.settings.method
+        if "stabilizer" in method and self.is_noisy:
+            return f"{method} cannot simulate the noise of a device"
+        if method == "stabilizer" and not all(map(instructions.is_clifford, sets)):
+            return "is no Clifford circuit, or has parameters that make it none"
+        if method == "extended_stabilizer":
+            if shots is None:
+                return f"{method} has no expectation values"
+            if circuit.num_qubits > _EXTENDED_QUBITS or any(one.is_control_flow() for one in circuit.data):
+                return f"{method} takes up to {_EXTENDED_QUBITS} qubits, and no branches or loops"
+        return None
+
     def _method(self, circuit: QuantumCircuit, sets: Iterator[QuantumCircuit], shots: int | None) -> str:
-        if self.device is None or not self.settings.noise:
+        if not self.is_noisy:
             return "stabilizer" if all(map(instructions.is_clifford, sets)) else "statevector"
         qubits = circuit.num_qubits
         pays = shots is None or 2**qubits <= shots
@@ -135,7 +153,7 @@ class Simulation:
             circuits = list(_bound(circuit, parameters, values))
         simulator = AerSimulator(
             method=self.method,
-            device=self.settings.processor.upper(),
+            device=self.settings.processor.upper() if self.method in _ON_GPU else "CPU",
             precision=self.settings.precision,
             max_parallel_threads=limits.threads(self.settings.threads),
             max_memory_mb=max(1, self.allowed_bytes >> 20),
@@ -165,6 +183,8 @@ def _basis(method: str) -> frozenset[str]:
     """The instructions that Aer takes as they are, without those that only Aer itself may add."""
     names = AerSimulator(method=method).configuration().basis_gates
     known = {name for name in names if not name.startswith(("save_", "set_"))} - _FOREIGN
+    if method == "extended_stabilizer":
+        known -= {"rz"}  # it takes any angle of p, but of rz only multiples of pi/2
     return frozenset(known | {"measure", "barrier", "delay", "reset"})
 
 

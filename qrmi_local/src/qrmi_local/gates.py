@@ -22,6 +22,8 @@ from qrmi_local.circuits import Circuit
 from qrmi_local.settings import Settings
 
 _DEFAULT_PRECISION = 0.015625
+_FINEST_PRECISION = 1e-4
+"""Of means over shots: a hundred million of them."""
 _SHOT_BYTES = 330
 """What Aer and we hold for one shot, besides 2 bytes per classical bit; measured."""
 _VALUE_BYTES = 2000
@@ -339,9 +341,9 @@ def _estimating(entry: list[Any], place: Place, asked: _Asked, node: Node) -> _E
     is_random = instructions.is_random(circuit.circuit) or (
         simulation.is_noisy and simulation.method != "density_matrix"
     )
-    if is_random and precision == 0:
-        problem = "precision 0 asks for exact values, but runs of this circuit differ"
-        raise at_precision.error(problem, "Ask for a precision above 0")
+    if is_random and precision < _FINEST_PRECISION:
+        problem = f"precision {precision:g} of a circuit whose runs differ needs more shots than anybody takes"
+        raise at_precision.error(problem, f"Ask for {_FINEST_PRECISION:g} or more")
     where = np.arange(len(terms)).reshape(shape)
     return _Estimating(circuit, simulation, values, where, terms, precision, is_random)
 

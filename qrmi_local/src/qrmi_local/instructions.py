@@ -208,7 +208,10 @@ def translated(circuit: QuantumCircuit, basis: frozenset[str], place: Place) -> 
     with refusing(place, "the simulator does not have all of its instructions", remedy):
         standard = basis & (get_standard_gate_name_mapping().keys() | CONTROL_FLOW_OP_NAMES)
         manager = generate_preset_pass_manager(optimization_level=0, basis_gates=sorted(standard))
-        return manager.run(circuit)
+        new = manager.run(circuit)
+        if left := {one.name for one in instructions(new)} - basis:
+            raise ValueError(f"{', '.join(sorted(left))} cannot be translated")
+        return new
 
 
 def check_compiled(circuit: QuantumCircuit, qubits: Sequence[int], device: Device, place: Place) -> None:

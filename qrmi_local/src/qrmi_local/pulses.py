@@ -14,6 +14,7 @@ from attrs import field, frozen
 from pulser import Sequence
 from pulser.backend import BitStrings
 from pulser.devices import Device
+from pulser.sampler import sample
 from pulser_simulation import QutipBackendV2, QutipConfig
 
 from qrmi_core.models import TaskPlan
@@ -86,7 +87,7 @@ def prepare(document: object, source: str, settings: Settings) -> Prepared:
             f"{runs} runs are more than the {device.max_runs} of {device.name}",
             "Ask for fewer, or submit several tasks",
         )
-    levels = 3 if {"ground-rydberg", "digital"} <= set(sequence.get_addressed_bases()) else 2
+    levels = _levels(sequence, at)
     plan = TaskPlan(
         kind="pulser",
         qubits=atoms,
@@ -205,3 +206,16 @@ def _measured(sequence: Sequence, place: Place) -> Sequence:
         with refusing(place, "cannot be measured", "End it with a measurement"):
             sequence.measure(bases[0])
     return sequence
+
+
+def _levels(sequence: Sequence, place: Place) -> int:
+    """How many states of each atom the simulator keeps: those of the bases that pulses other than 0 drive."""
+    with refusing(place, "cannot be sampled", _REMEDY):
+        driven = sample(sequence).used_bases or {
+            "XY" if sequence.get_addressed_bases() == ("XY",) else "ground-rydberg"
+        }
+    measured = sequence.get_measurement_basis()
+    if measured not in driven:
+        problem = f"is {measured}, but the pulses drive {', '.join(sorted(driven))} only"
+        raise (place / "measurement").error(problem, "Measure a basis that is driven")
+    return 3 if len(driven) == 2 else 2

@@ -8,7 +8,7 @@ from qrmi_core import ConfigError, setting, settings
 
 
 def _above_zero(value: int) -> str | None:
-    return None if 0 < value < 2**62 else "must be above 0, and below 2^62"
+    return "must be above 0" if value <= 0 else None if value < 2**62 else "must be below 2^62"
 
 
 def _seed(value: int) -> str | None:
