@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -205,3 +206,19 @@ def test_usage_ends_with_2_and_one_line(tmp_path):
 
     assert 2 == done.returncode
     assert 1 == len(done.stderr.splitlines())
+
+
+def test_a_signal_while_the_result_is_written_does_not_lose_it(start, bell, tmp_path):
+    """A completed task, which may have cost money, would leave nothing."""
+    os.mkfifo(tmp_path / "nobody-reads")
+    command = start("qrun", "sample", str(bell), "nobody-reads")
+    command.wait_for("task.completed")
+    until(
+        lambda: b"wait_for_partner" in Path(f"/proc/{command.process.pid}/wchan").read_bytes(), "the open of the pipe"
+    )
+    command.process.send_signal(signal.SIGTERM)
+    status, _ = command.end()
+
+    assert 143 == status
+    kept = command.words.partition("is kept in ")[2].partition(": move it")[0]
+    assert "results" in json.loads(Path(kept).read_text())

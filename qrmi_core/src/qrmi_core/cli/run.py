@@ -134,9 +134,10 @@ def run_payload(args: argparse.Namespace, *, payload: str, output: str | None, m
 
 
 def _execute(args: argparse.Namespace, opening: Opening, payload: Payload, output: Output, listener: Listener) -> int:
+    import errno
     import signal
 
-    from qrmi_core.errors import TaskCancelled
+    from qrmi_core.errors import ResultNotSaved, TaskCancelled
     from qrmi_core.host import open_resource
     from qrmi_core.runner import TaskRunner
 
@@ -158,10 +159,22 @@ def _execute(args: argparse.Namespace, opening: Opening, payload: Payload, outpu
             if received:
                 exc.exit_status = 128 + received[0]
             raise
+
+        def ended(number: int, _: object) -> None:
+            received.append(number)
+            raise InterruptedError(errno.EINTR, f"ended by signal {signal.Signals(number).name}")
+
+        for number in (signal.SIGTERM, signal.SIGINT):  # writing may wait for a reader: give up, and keep the result
+            signal.signal(number, ended)
+        try:
+            output.save(content, runner.task_id or "result")
+        except ResultNotSaved as exc:
+            if isinstance(exc.__cause__, InterruptedError):
+                exc.exit_status = 128 + received[-1]
+            raise
         finally:
-            for number in (signal.SIGTERM, signal.SIGINT):  # what is left to do may wait for others: end at once
+            for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, signal.SIG_DFL)
-        output.save(content, runner.task_id or "result")
     listener.event("result.written", output=output.name, size_bytes=len(content))
     return 0
 
