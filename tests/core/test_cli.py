@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from qrmi_core import cli
+from qrmi_core import cli, config, job
+from qrmi_core.cli import doctor
 
 BIN = Path(sys.executable).parent
 WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20) | st.sampled_from(
@@ -162,6 +163,49 @@ def test_a_payload_runs_and_only_its_result_is_on_standard_output(ended, write):
     assert (0, '{"a": 1}\n') == ended(cli.task_runner, "fez", path, "--kind", "pretend")[:2]
 
 
+_CHATTY = """
+import os
+from qrmi_pretend import *
+
+print("imported")
+
+class Chatty(Pretend):
+    def task_start(self, payload, *, key):
+        print("starting")
+        os.system("echo a child")
+        return super().task_start(payload, key=key)
+
+BACKEND = Backend(contract=1, settings=Settings, payloads={"pretend"}, open=Chatty)
+"""
+
+
+@pytest.mark.usefixtures("pretend")
+def test_what_a_plugin_prints_is_not_in_the_result(install, monkeypatch, write):
+    """A pipe would carry what some library likes to say, and its reader fail."""
+    site = install("qrmi-chatty", group="qrmi.backends", points={"chatty": "qrmi_chatty:BACKEND"}, source=_CHATTY)
+    done = command(
+        f"qrun {write('x')} --kind pretend | cat",
+        PYTHONPATH=f"{site}:{os.environ['PYTHONPATH']}",
+        QRMI_JOB_QPU_TYPES="chatty",
+    )
+
+    assert "x\n" == done.stdout
+    assert ["imported", "starting", "a child"] == [
+        line for line in done.stderr.splitlines() if not line.startswith("{")
+    ]
+
+
+def test_a_backend_whose_import_hangs_is_named_by_doctor(ended, install, monkeypatch):
+    """An administrator would look at a doctor that says nothing."""
+    monkeypatch.setattr(doctor, "IMPORT_S", 0.2)
+    source = "import threading; threading.Event().wait(3)"
+    install("qrmi-tarpit", group="qrmi.backends", points={"tarpit": "qrmi_tarpit:BACKEND"}, source=source)
+    status, out, _ = ended(cli.main, "doctor")
+
+    assert 2 == status
+    assert "WRONG type tarpit: type 'tarpit': its import has not ended after 0.2 s" in out
+
+
 @pytest.mark.usefixtures("pretend")
 def test_a_dry_run_submits_nothing(ended, write, monkeypatch):
     """Somebody who only asks would pay."""
@@ -204,6 +248,22 @@ def test_doctor_says_what_is_wrong_and_ends_with_2(ended, write):
     ]
     assert "canary" not in out + err
     assert "nothing wrong" not in out
+
+
+@pytest.mark.usefixtures("pretend")
+def test_a_secret_is_what_its_backend_declares_not_what_it_is_called(ended, write, monkeypatch):
+    """A password whose variable has an innocent name could be read by everybody."""
+    monkeypatch.setattr(config, "looks_secret", lambda name: False)
+    environment = {"QRMI_PRETEND_TOKEN": "canary-0a61be"}
+    path = write({"resources": [{"name": "fez", "type": "pretend", "environment": environment}]})
+    Path(path).chmod(0o644)
+    status, _, err = ended(cli.main, "config", "check", path)
+
+    assert 2 == status
+    assert f"chmod o-rwx {path}" in err
+    assert "canary" not in err
+    monkeypatch.setenv("fez_QRMI_PRETEND_TOKEN", "mine")  # which stands in no file
+    assert [frozenset()] == [opening.exposed for opening in job.available(path)]
 
 
 @pytest.mark.usefixtures("pretend")

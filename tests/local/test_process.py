@@ -98,6 +98,16 @@ def own_state():
     """Overrides the fixture that gives each test a state folder: here the module has one."""
 
 
+def test_a_key_belongs_to_one_payload(resource):
+    """A script that reuses a key would take an old result for a new one."""
+    one = key()
+    task = resource.task_start(QUICK, key=one)
+    with pytest.raises(PayloadError, match="under this key before"):
+        resource.task_start(SLOW, key=one)
+
+    assert task == resource.task_start(QUICK, key=one)
+
+
 def test_the_program_itself_never_imports_a_simulator(tmp_path):
     """The user's program would pay two seconds and hundreds of megabytes for libraries it does not call."""
     program = """

@@ -19,7 +19,7 @@ from .commands import BIN
 
 _LONGEST_S = 2.0
 _OVER_IMPORT = 1.4
-"""Where the import of a simulator alone takes that long, as Pulser's does: how many times as long all may take."""
+"""On a machine where the import of a simulator alone takes that long: how many times as long all may take."""
 _TRIES = 3
 """Somebody else may keep this machine busy: what is too slow may be tried again."""
 _MOST_BYTES = 500_000_000
@@ -72,7 +72,9 @@ def _run(bad: BadInput, folder: Path, environment: dict[str, str]) -> Outcome:
 def _importing_s(simulator: str) -> float:
     """What the libraries of a simulator take to be imported now: nobody can refuse faster than that."""
     started = time.monotonic()
-    subprocess.run([sys.executable, "-c", f"import qrmi_local.{simulator}"], check=True)
+    statement = "from qrmi_local.processes.worker import simulator; simulator({!r})"
+    kind = "pulser" if simulator == "pulses" else "qiskit-primitive"
+    subprocess.run([sys.executable, "-c", statement.format(kind)], check=True)
     return time.monotonic() - started
 
 

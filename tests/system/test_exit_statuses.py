@@ -37,7 +37,7 @@ def test_a_completed_task_ends_with_0(start, bell):
     assert "" == command.words
 
 
-@pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_signal_cancels_the_task_and_ends_with_128_and_its_number(start, big, number, expected):
     """A cancelled job would go on computing, or claim to have completed."""
     command = start("qrun", "sample", str(big))
@@ -69,6 +69,17 @@ def test_a_resumed_job_is_not_a_cancelled_one(start, tmp_path):
     status, _ = command.end(60)
 
     assert 0 == status
+
+
+def test_a_closed_terminal_does_not_end_what_nohup_protects(start, tmp_path):
+    """Who wrote nohup would lose the task all the same."""
+    circuit = tmp_path / "some.qasm"
+    circuit.write_text(dense(21))
+    command = start("/usr/bin/nohup", str(BIN / "qrun"), "sample", str(circuit), "--shots", "10")
+    command.wait_for("task.running")
+    command.process.send_signal(signal.SIGHUP)
+
+    assert 0 == command.end()[0]
 
 
 def test_scancel_sends_SIGCONT_and_then_SIGTERM(start, big):

@@ -16,7 +16,7 @@ from qrmi_core.declarations import Fault
 from qrmi_core.errors import ConfigError, PayloadError
 from qrmi_core.payload import parse_json, read_all
 from qrmi_core.redaction import looks_secret
-from qrmi_core.secret import SecretReference
+from qrmi_core.secret import EXPOSED, SecretReference
 from qrmi_core.variables import NAME, NAME_RULE, shell_name
 
 
@@ -156,17 +156,22 @@ def _collisions(resources: list[ResourceConfig]) -> Iterator[Fault]:
             )
 
 
-def _exposed(path: Path, resources: list[ResourceConfig]) -> Iterator[Fault]:
-    """A file that everybody can read must not hold a secret in clear text."""
+def is_exposed(path: Path) -> bool:
+    """Every user of this machine can read the file *path*."""
     try:
-        readable = path.stat().st_mode & stat.S_IROTH
+        return bool(path.stat().st_mode & stat.S_IROTH)
     except OSError:
-        return
+        return False
+
+
+def _exposed(path: Path, resources: list[ResourceConfig]) -> Iterator[Fault]:
+    """A file that everybody can read must not hold what looks like a secret in clear text; of what is declared as one,
+    the backend knows, and it is not loaded here."""
     secrets = [
         f"resources[{index}].environment.{name}"
         for index, entry in enumerate(resources)
         for name, value in entry.environment.items()
         if isinstance(value, str) and value and looks_secret(name)
     ]
-    if readable and secrets:
-        yield secrets[0], "is a secret in a file that every user of this machine can read", f"chmod o-rwx {path}"
+    if secrets and is_exposed(path):
+        yield secrets[0], EXPOSED, f"chmod o-rwx {path}"

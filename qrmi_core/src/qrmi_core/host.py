@@ -19,7 +19,7 @@ from qrmi_core.errors import BackendBroken, BackendFault, ConfigError, PayloadEr
 from qrmi_core.models import AcquireRequest, Session, TaskPlan, TaskState, Usage
 from qrmi_core.payload import Payload
 from qrmi_core.polling import Clock, SystemClock, poll
-from qrmi_core.secret import SecretReference
+from qrmi_core.secret import EXPOSED, SecretReference
 
 _T = TypeVar("_T")
 
@@ -42,10 +42,14 @@ class Opening:
     acquisition_token: str | None = None
     timeout_s: float | None = None
     """When the surrounding job ends, from now."""
+    exposed: frozenset[str] = frozenset()
+    """Variables that stand in clear text in a file that every user of this machine can read."""
 
     def with_variables(self, extra: Mapping[str, str]) -> Opening:
         """The same, with *extra* variables in place of those of the same name."""
-        return evolve(self, environment={**self.environment, **extra}) if extra else self
+        if not extra:
+            return self
+        return evolve(self, environment={**self.environment, **extra}, exposed=self.exposed - extra.keys())
 
 
 def open_resource(opening: Opening, *, clock: Clock | None = None) -> Hosted:
@@ -91,6 +95,9 @@ def load_settings(backend: Backend, opening: Opening) -> Any:
             environment[name] = value
     for name in declared.secrets(environment):
         redaction.remember(environment[name])
+        if name in opening.exposed:
+            where = ".".join(part for part in (opening.path, name) if part)
+            raise ConfigError.one(opening.source, where, EXPOSED, f"chmod o-rwx {opening.source}")
     return declarations.load(backend.settings, environment, source=opening.source, path=opening.path)
 
 

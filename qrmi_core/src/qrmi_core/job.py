@@ -41,7 +41,7 @@ def available(config_path: str | None = None, environ: Mapping[str, str] = os.en
         return [_from_job(name, type_, environ) for name, type_ in listed]
     path = locate(config_path, environ)
     if path is not None:
-        return _from_file(path, environ)
+        return [one.with_variables(_settings_of(one.name, environ)) for one in configured(path)]
     return [_opening(type_, type_, environ, "the default resource", "") for type_ in registry.default_types()]
 
 
@@ -138,20 +138,27 @@ def _from_job(name: str, type_: str, environ: Mapping[str, str]) -> Opening:
     return _opening(name, type_, environ, "the environment", f"{name}")
 
 
-def _from_file(path: Path, environ: Mapping[str, str]) -> list[Opening]:
+def configured(path: Path) -> list[Opening]:
+    """What is needed to open each resource of the configuration *path*, without the user's own variables.
+
+    Raises:
+        ConfigError: the file has faults.
+    """
     from qrmi_core import config  # with it comes cattrs, which nobody needs who has no file
 
-    found = []
-    for index, entry in enumerate(config.load(path).resources):
-        opening = Opening(
+    loaded = config.load(path)
+    is_exposed = config.is_exposed(path)
+    return [
+        Opening(
             name=entry.name,
             type=entry.type,
             environment=entry.environment,
             source=str(path),
             path=f"resources[{index}].environment",
+            exposed=frozenset(n for n, value in entry.environment.items() if is_exposed and isinstance(value, str)),
         )
-        found.append(opening.with_variables(_settings_of(entry.name, environ)))
-    return found
+        for index, entry in enumerate(loaded.resources)
+    ]
 
 
 def _opening(name: str, type_: str, environ: Mapping[str, str], source: str, path: str) -> Opening:

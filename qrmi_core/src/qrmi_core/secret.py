@@ -6,6 +6,7 @@ import os
 
 from attrs import frozen
 
+EXPOSED = "is a secret in a file that every user of this machine can read"
 _LONGEST_SECRET = 1 << 16
 
 

@@ -70,7 +70,7 @@ def refusing(place: Place, problem: str, remedy: str) -> Iterator[None]:
 def _reasons(exc: BaseException) -> str:
     """What an exception says, and its cause where that says more."""
     said = [brief(getattr(one, "message", None) or one) for one in (exc, exc.__cause__) if one is not None]
-    return said[0] if len(said) == 1 or said[1] in said[0] else brief(": ".join(said))
+    return said[0] if len(said) == 1 or said[1] in said[0] or said[1] == "None" else brief(": ".join(said))
 
 
 def shown(value: object) -> str:

@@ -141,8 +141,11 @@ def _check_program(program: ast.Program, place: Place) -> None:
             case ast.Include(filename=name) if name != "stdgates.inc":
                 raise place.error(f"includes {shown(name)}", "Include stdgates.inc only; files are not read")
             case ast.QubitDeclaration(size=size) | ast.ClassicalDeclaration(type=ast.BitType(size=size)):
-                if size is not None:
-                    _check_size(size.value if isinstance(size, ast.IntegerLiteral) else "", place)
+                if isinstance(size, ast.IntegerLiteral):
+                    _check_size(size.value, place)
+                elif size is not None:
+                    written = shown(openqasm3.dumps(size))
+                    raise place.error(f"declares a register of size {written}", "Write the size as a number")
             case ast.QuantumGateDefinition(name=name, body=body):
                 calls = [one.name.name for one in body if isinstance(one, ast.QuantumGate)]
                 sizes[name.name] = 1 + sum(sizes.get(call, 1) for call in calls)

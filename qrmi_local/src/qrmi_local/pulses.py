@@ -13,9 +13,9 @@ import numpy as np
 from attrs import field, frozen
 from pulser import Sequence
 from pulser.backend import BitStrings
+from pulser.backend.abc import Backend
 from pulser.devices import Device
 from pulser.sampler import sample
-from pulser_simulation import QutipBackendV2, QutipConfig
 
 from qrmi_core.models import TaskPlan
 from qrmi_local import limits
@@ -49,6 +49,8 @@ class Prepared:
 
         The leftmost character of a bit string is the first atom; 1 is the Rydberg state, or the upper digital one.
         """
+        from pulser_simulation import QutipBackendV2, QutipConfig  # with it comes QuTiP, which no refusal needs
+
         np.random.seed(self._seed)  # the state that QuTiP's sampling draws from; None takes fresh entropy
         sampling = BitStrings(num_shots=self._runs, one_state=_ONE[self._sequence.get_measurement_basis()])
         config = QutipConfig(observables=[sampling])
@@ -197,7 +199,7 @@ def _measured(sequence: Sequence, place: Place) -> Sequence:
     if sequence.is_empty() or sequence.get_duration() == 0:
         raise place.error("has no operations", "Add at least one pulse")
     with refusing(place, "does not fit its device", "Build it for that device, with a register of a layout"):
-        QutipBackendV2.validate_sequence(sequence, mimic_qpu=isinstance(sequence.device, Device))
+        Backend.validate_sequence(sequence, mimic_qpu=isinstance(sequence.device, Device))
     if not sequence.is_measured():
         bases = sequence.get_addressed_bases()
         if len(bases) != 1:

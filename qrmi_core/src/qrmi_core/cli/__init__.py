@@ -7,6 +7,7 @@ the libraries behind are not.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import io
 import os
@@ -14,8 +15,8 @@ import sys
 
 TYPE_CHECKING = False  # typing's own costs 2 ms, a tenth of `qrun --help`
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Any, NoReturn
+    from collections.abc import Iterator, Sequence
+    from typing import Any, NoReturn, TextIO
 
 COMMANDS = {
     "resources": ("qrmi_core.cli.resources", "list the resources that you can use"),
@@ -27,6 +28,9 @@ COMMANDS = {
 between names."""
 
 _USAGE = 2
+
+_out: TextIO | None = None
+"""Where standard output goes while a command runs."""
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -83,7 +87,9 @@ def _guarded(prog: str, module: str, words: list[str]) -> int:
         parser = Parser(prog=prog)
         command.configure(parser)
         parse = parser.parse_intermixed_args if command.INTERMIXED else parser.parse_args
-        status: int = command.run(parse(words))
+        args = parse(words)
+        with _result_only():
+            status: int = command.run(args)
     except Exception as exc:  # noqa: BLE001 - the last door: all is said
         from qrmi_core.errors import QrmiError
         from qrmi_core.redaction import mask
@@ -104,16 +110,53 @@ def _guarded(prog: str, module: str, words: list[str]) -> int:
     return status
 
 
+@contextlib.contextmanager
+def _result_only() -> Iterator[None]:
+    """Keep standard output for the result: what plugins, libraries and their children print goes to standard error."""
+    global _out  # noqa: PLW0603 - there is one standard output
+    outer = sys.stdout
+    if outer is sys.__stdout__ and isinstance(outer, io.TextIOWrapper):
+        kept = os.dup(1)
+        os.dup2(2, 1)
+        with open(kept, "w", encoding=outer.encoding) as _out:
+            try:
+                yield
+            finally:
+                outer.flush()
+                os.dup2(kept, 1)
+                _out = None
+    else:  # somebody runs us in a process of their own
+        _out, sys.stdout = outer, sys.stderr
+        try:
+            yield
+        finally:
+            _out, sys.stdout = None, outer
+
+
+def write(content: bytes) -> None:
+    """Write *content* to standard output.
+
+    Raises:
+        OSError: it cannot be written; what is left of it is given up.
+    """
+    out: Any = _out or sys.stdout
+    try:
+        out.buffer.write(content)
+        out.flush()
+    except OSError:  # or the interpreter would try again at its end
+        with contextlib.suppress(OSError):
+            _silence(out.fileno())
+        raise
+
+
 def show(text: str) -> None:
     """Write *text* to standard output; where that cannot be done, end the command."""
+    encoding = getattr(_out or sys.stdout, "encoding", None) or "utf-8"
     try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        write(text.encode(encoding, "replace"))  # bars of blocks, on a terminal of 8-bit letters
     except BrokenPipeError:  # whoever read it has had enough
-        _silence(1)
         sys.exit(128 + 13)
     except OSError as exc:
-        _silence(1)
         _say(f"standard output cannot be written: {exc.strerror}. Redirect it elsewhere\n")
         sys.exit(1)
 
@@ -140,8 +183,6 @@ def _reopen() -> None:
             os.open(os.devnull, os.O_RDWR)
     sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - as long as the process
     sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # bars of blocks, on a terminal of 8-bit letters
 
 
 def _front(words: list[str]) -> int:

@@ -31,25 +31,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(file: str | None) -> int:
-    from qrmi_core import config, host, job, registry
+    from qrmi_core import host, job, registry
     from qrmi_core.declarations import Fault
     from qrmi_core.errors import BackendError, BackendNotInstalled, ConfigError
 
     path = Path(file) if file else job.locate(None)
     if path is None:
         raise ConfigError.one("qrmi config check", "", "there is no configuration", "Name a file, or set QRMI_CONFIG")
-    loaded = config.load(path)
+    openings = job.configured(path)
     faults: list[Fault] = []
-    for index, entry in enumerate(loaded.resources):
-        opening = host.Opening(
-            name=entry.name,
-            type=entry.type,
-            environment=entry.environment,
-            source=str(path),
-            path=f"resources[{index}].environment",
-        )
+    for index, opening in enumerate(openings):
         try:
-            host.load_settings(registry.backend(entry.type), opening)
+            host.load_settings(registry.backend(opening.type), opening)
         except BackendNotInstalled as exc:
             sys.stderr.write(f"qrmi config: {path}: resources[{index}].type: {exc.sentence()}, to check its settings\n")
         except BackendError as exc:
@@ -58,7 +51,7 @@ def _check(file: str | None) -> int:
             faults += exc.faults
     if faults:
         raise ConfigError(str(path), tuple(faults))
-    names = ", ".join(entry.name for entry in loaded.resources) or "no resources"
+    names = ", ".join(opening.name for opening in openings) or "no resources"
     show(f"{path}: in order ({names})\n")
     return 0
 

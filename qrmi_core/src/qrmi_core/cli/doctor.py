@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import platform
 import sys
+import threading
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, entry_points, version
 
 from qrmi_core.cli import show
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from qrmi_core.backend import Backend
+
 INTERMIXED = True
+IMPORT_S = 20.0
+"""How long a backend may take to be imported; the largest libraries take a few on a cold disk."""
 
 Finding = tuple[str, str, str]
 """What was looked at; ``ok``, ``note`` or ``WRONG``; what was found, and the remedy."""
@@ -55,12 +63,12 @@ def _backends() -> Iterator[Finding]:
     if not points:
         yield "backends", "note", 'none is installed. Install one: pip install "qrmi-local"'
     for type_ in dict.fromkeys(point.name for point in points):
+        point = next(point for point in points if point.name == type_)
         try:
-            found = registry.backend(type_)
+            found = _loaded(type_)
         except BackendError as exc:
             yield f"type {type_}", "WRONG", str(exc)
         else:
-            point = next(point for point in points if point.name == type_)
             yield (
                 f"type {type_}",
                 "ok",
@@ -72,6 +80,33 @@ def _backends() -> Iterator[Finding]:
             missing.setdefault(distribution, []).append(type_)
     for distribution, types in missing.items():
         yield f"type {', '.join(types)}", "note", f'not installed. If you need it: pip install "{distribution}"'
+
+
+def _loaded(type_: str) -> Backend:
+    """The backend of *type_*; one whose import hangs must not keep the doctor from the others."""
+    found = _attempt(type_)
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+@functools.cache
+def _attempt(type_: str) -> Backend | Exception:
+    from qrmi_core import registry
+    from qrmi_core.errors import BackendBroken
+
+    outcome: list[Backend | Exception] = []
+
+    def load() -> None:
+        try:
+            outcome.append(registry.backend(type_))
+        except Exception as exc:  # noqa: BLE001 - raised again by whoever asked
+            outcome.append(exc)
+
+    loading = threading.Thread(target=load, name="qrmi-import", daemon=True)
+    loading.start()
+    loading.join(IMPORT_S)
+    return outcome[0] if outcome else BackendBroken(type_, f"its import has not ended after {IMPORT_S:g} s")
 
 
 def _hooks() -> Iterator[Finding]:
@@ -90,7 +125,7 @@ def _hooks() -> Iterator[Finding]:
 
 
 def _resources(config_path: str | None) -> Iterator[Finding]:
-    from qrmi_core import host, job, registry
+    from qrmi_core import host, job
     from qrmi_core.errors import BackendNotInstalled, QrmiError
     from qrmi_core.redaction import mask
 
@@ -104,7 +139,7 @@ def _resources(config_path: str | None) -> Iterator[Finding]:
         yield "resources", "note", "none is configured, and no installed backend offers a default"
     for opening in found:
         try:
-            host.load_settings(registry.backend(opening.type), opening)
+            host.load_settings(_loaded(opening.type), opening)
         except BackendNotInstalled as exc:
             yield f"resource {opening.name}", "note", str(exc)
         except QrmiError as exc:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from attrs import frozen
 
+from qrmi_core.cli import write
 from qrmi_core.errors import ConfigError, QrmiError, ResultNotSaved
 from qrmi_core.host import state_root
 
@@ -80,13 +81,10 @@ class Output:
         """
         try:
             if self.path is None:
-                _print(content)
+                write(content if content.endswith(b"\n") else content + b"\n")
             else:
                 _write(self.path, content)
         except OSError as exc:
-            if self.path is None:  # or the interpreter would try again at its end
-                with suppress(OSError):
-                    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             raise ResultNotSaved(self.name, exc.strerror or str(exc), _keep(content, task_id)) from exc
 
 
@@ -116,13 +114,6 @@ def _obstacle(path: Path | None) -> str | None:
 def _real(path: Path) -> Path:
     """Where a symbolic link leads: the link stays, and its target is replaced."""
     return Path(os.path.realpath(path))
-
-
-def _print(content: bytes) -> None:
-    sys.stdout.buffer.write(content)
-    if not content.endswith(b"\n"):
-        sys.stdout.buffer.write(b"\n")
-    sys.stdout.buffer.flush()
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -142,6 +142,9 @@ def _execute(args: argparse.Namespace, opening: Opening, payload: Payload, outpu
     from qrmi_core.runner import TaskRunner
 
     received: list[int] = []
+    ending = [signal.SIGTERM, signal.SIGINT]  # not SIGCONT: alone it means that the job was resumed
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        ending.append(signal.SIGHUP)
     with open_resource(opening) as resource:
         runner = TaskRunner(resource, listener)
 
@@ -151,7 +154,7 @@ def _execute(args: argparse.Namespace, opening: Opening, payload: Payload, outpu
                 signal.signal(number, signal.SIG_DFL)  # who presses Ctrl-C twice does not want to wait for a service
             runner.cancel(f"by signal {signal.Signals(number).name}")
 
-        for number in (signal.SIGTERM, signal.SIGINT):  # not SIGCONT: alone it means that the job was resumed
+        for number in ending:
             signal.signal(number, told)
         try:
             content = runner.run(payload, key=args.key, timeout_s=args.timeout)
@@ -164,7 +167,7 @@ def _execute(args: argparse.Namespace, opening: Opening, payload: Payload, outpu
             received.append(number)
             raise InterruptedError(errno.EINTR, f"ended by signal {signal.Signals(number).name}")
 
-        for number in (signal.SIGTERM, signal.SIGINT):  # writing may wait for a reader: give up, and keep the result
+        for number in ending:  # writing may wait for a reader: give up, and keep the result
             signal.signal(number, ended)
         try:
             output.save(content, runner.task_id or "result")
@@ -173,7 +176,7 @@ def _execute(args: argparse.Namespace, opening: Opening, payload: Payload, outpu
                 exc.exit_status = 128 + received[-1]
             raise
         finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in ending:
                 signal.signal(number, signal.SIG_DFL)
     listener.event("result.written", output=output.name, size_bytes=len(content))
     return 0

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from qrmi_core import Payload, TaskState, TaskStatus
+from qrmi_core import Payload, PayloadError, TaskState, TaskStatus
 
 _KEYS = uuid.UUID("5f1f7f0a-6f0c-4a5e-9d0c-0b1b6a6a3c11")
 _KEPT_S = 7 * 24 * 3600.0
@@ -95,14 +95,23 @@ class TaskFolder:
         return (self.path / "payload").exists()
 
     def claim(self, payload: Payload) -> bool:
-        """Make the folder and store *payload*; False if the task exists already."""
+        """Make the folder and store *payload*; False if the task exists already.
+
+        Raises:
+            PayloadError: the task exists with another payload: its result would be taken for that of this one.
+        """
         self.path.parent.mkdir(mode=0o700, exist_ok=True)
+        with payload.open() as source:
+            content = source.read()
         try:
             self.path.mkdir(mode=0o700)
         except FileExistsError:
+            with suppress(FileNotFoundError):  # somebody is about to store it
+                if (self.path / "payload").read_bytes() != content:
+                    problem = "is not the payload that was submitted under this key before"
+                    raise PayloadError(payload.source, "", problem, "Take another key for it") from None
             return False
-        with payload.open() as source, (self.path / "payload").open("wb") as stored:
-            shutil.copyfileobj(source, stored)
+        write_atomically(self.path / "payload", content)
         return True
 
     def remove(self) -> None:

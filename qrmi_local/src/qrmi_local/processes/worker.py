@@ -19,6 +19,7 @@ from qrmi_core.errors import ConfigError, PayloadError
 from qrmi_core.payload import parse_json
 from qrmi_local.processes.channel import Message, end_with_parent, receive, send
 from qrmi_local.processes.folder import write_atomically
+from qrmi_local.processes.lean import import_pulser_lean
 from qrmi_local.settings import Settings
 
 _OWN_BYTES = 256 << 20
@@ -73,6 +74,7 @@ def _work_on(channel: socket.socket, message: Message, folder: Path) -> None:
 def simulator(kind: str) -> Any:
     """The module that prepares payloads of *kind*; imported here because each costs a second."""
     if kind == "pulser":
+        import_pulser_lean()
         from qrmi_local import pulses
 
         return pulses
