@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
-from qrmi_core import kinds, primitive, sequence
+from qrmi_core import circuit, kinds, primitive, sequence
 from qrmi_core.errors import ConfigError, PayloadError
 from qrmi_core.payload import Payload, parse_json, read_all
 
@@ -21,7 +21,7 @@ _QPY = b"QISKIT"
 class Options:
     """What the command line says about the payload."""
 
-    mode: primitive.Mode | None = None
+    mode: circuit.Mode | None = None
     """`qrun sample` and `qrun estimate`."""
     kind: str | None = None
     shots: int | None = None
@@ -77,12 +77,12 @@ def read(path: str, options: Options) -> Payload:
 def _circuit(raw: bytes, source: str, options: Options) -> Payload:
     if options.kind not in (None, kinds.PRIMITIVE):
         raise ConfigError.one("--kind", "", f"is {options.kind}, but {source} holds a circuit", "Leave --kind out")
-    mode: primitive.Mode = options.mode or ("estimator" if options.observables else "sampler")
+    mode: circuit.Mode = options.mode or ("estimator" if options.observables else "sampler")
     if mode == "sampler":
         options.refuse("sampling a circuit", but=frozenset({"sample or estimate", "--shots", "--param"}))
     else:
         options.refuse("an estimate", but=frozenset({"sample or estimate", "--observable", "--param"}))
-    document = primitive.from_circuit(
+    document = circuit.payload_of(
         raw,
         source,
         is_qpy=source.endswith(".qpy") or raw.startswith(_QPY),

@@ -8,10 +8,10 @@ from qrmi_core.cli import show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from qrmi_core.circuit import Mode
     from qrmi_core.cli.output import Output
     from qrmi_core.host import Opening
     from qrmi_core.payload import Payload
-    from qrmi_core.primitive import Mode
     from qrmi_core.runner import Listener
 
 _ABOUT = """\
