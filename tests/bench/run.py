@@ -41,7 +41,7 @@ def main() -> int:
 
 def page(text: str) -> str:
     """The page of the documentation around the table."""
-    libraries = ", ".join(f"{name} {version(name)}" for name in ("qiskit", "qiskit-aer", "pulser"))
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("qiskit", "qiskit-aer", "pulser-core"))
     return (
         "# Benchmarks\n\n"
         "The budgets of the design, measured in one run of `nox -s bench`. Ratios carry over to other machines\n"
