@@ -15,6 +15,14 @@ import pytest
 from .commands import Command, dense, until
 
 
+@pytest.fixture(autouse=True)
+def hangup():
+    """Whoever runs these tests may have used nohup, and what is ignored is inherited."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.fixture
 def start(tmp_path):
     """Start a real command in tmp_path; whatever it leaves running is ended after the test, by pid."""
