@@ -13,7 +13,7 @@ nox.options.sessions = ["lint", "typecheck", "test"]
 
 ROOT = Path(__file__).parent
 CONSTRAINTS = ROOT / ".ci" / "constraints.txt"
-DISTRIBUTIONS = ["qrmi_core", "qrmi_local", "qrmi_testkit"]
+DISTRIBUTIONS = ["qrmi_core", "qrmi_local", "qrmi_broker", "qrmi_testkit"]
 TEST_TOOLS = ["pytest", "hypothesis", "jsonschema", "uv", "qiskit-ibm-runtime"]
 DOCS_TOOLS = ["sphinx", "myst-parser", "furo"]
 

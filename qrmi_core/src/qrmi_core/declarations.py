@@ -97,7 +97,7 @@ class Declaration:
         """The environment variable of *setting*, without the resource's name in front."""
         return f"{self.prefix}_{setting.suffix}"
 
-    def secrets(self, environment: Mapping[str, str]) -> Iterator[str]:
+    def secrets(self, environment: Mapping[str, object]) -> Iterator[str]:
         """The variables of *environment* that hold secrets."""
         names = {f"{p}_{s.suffix}" for p in self.prefixes for s in self.settings if s.secret}
         return (name for name in environment if name in names)

@@ -6,9 +6,9 @@
         BackendNotInstalled    BackendBroken    BackendConflict
       PayloadError             what was asked to run is wrong                 .source .path
       ResourceError            about one resource                            .resource
-        NotOffered             ResourceUnavailable   AcquireTimeout
-        AuthenticationFailed   AuthorizationRefused  UnexpectedReply
-        BackendFault
+        NotOffered             ResourceUnavailable   BrokerUnavailable
+        AcquireTimeout         AuthenticationFailed  AuthorizationRefused
+        UnexpectedReply        BackendFault
       TaskError                about one task                                .resource .task_id
         TaskNotFound           TaskNotReady          TaskFailed
         TaskCancelled          TaskTimeLimit
@@ -163,6 +163,13 @@ class ResourceUnavailable(ResourceError):
 
     def sentence(self) -> str:
         return f"{self.resource}: unavailable: {self.detail}. Try again later, or another resource: `qrmi resources`"
+
+
+class BrokerUnavailable(ResourceUnavailable):
+    """Nobody answers on the socket of the broker or of this node's relay. ``detail`` names the socket."""
+
+    def sentence(self) -> str:
+        return f"{self.resource}: {self.detail}. Try again later; if it lasts, tell the administrators of this site"
 
 
 class AcquireTimeout(ResourceError):

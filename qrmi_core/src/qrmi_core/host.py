@@ -42,6 +42,8 @@ class Opening:
     acquisition_token: str | None = None
     timeout_s: float | None = None
     """When the surrounding job ends, from now."""
+    broker: str | None = None
+    """The socket of the broker that holds the job's lease, where the resource is reached through it."""
     exposed: frozenset[str] = frozenset()
     """Variables that stand in clear text in a file that every user of this machine can read."""
 
@@ -59,6 +61,10 @@ def open_resource(opening: Opening, *, clock: Clock | None = None) -> Hosted:
         BackendError: its type cannot be used.
         ConfigError: its settings are wrong.
     """
+    if opening.broker is not None:
+        from qrmi_core.client import open_brokered
+
+        return open_brokered(opening, clock)
     backend = registry.backend(opening.type)
     clock = clock or SystemClock()
     logger = log.logger(resource=opening.name)

@@ -24,7 +24,7 @@ from qrmi_core.errors import ConfigError
 from qrmi_core.host import Hosted, Opening, open_resource
 
 _NONE = 'None is configured. Install a backend that offers a default: pip install "qrmi-local", or use --config'
-_NOT_SETTINGS = (variables.TOKEN_SUFFIX, variables.TIMEOUT_SUFFIX)
+_NOT_SETTINGS = (variables.TOKEN_SUFFIX, variables.TIMEOUT_SUFFIX, variables.BROKER_SUFFIX)
 
 
 def available(config_path: str | None = None, environ: Mapping[str, str] = os.environ) -> list[Opening]:
@@ -170,6 +170,7 @@ def _opening(name: str, type_: str, environ: Mapping[str, str], source: str, pat
         path=path,
         acquisition_token=_own(name, variables.TOKEN_SUFFIX, environ),
         timeout_s=_timeout(name, environ),
+        broker=_own(name, variables.BROKER_SUFFIX, environ),
     )
 
 

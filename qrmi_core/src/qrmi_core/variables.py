@@ -25,6 +25,10 @@ STATE_DIR = "QRMI_STATE_DIR"
 LOG_LEVEL = "QRMI_LOG_LEVEL"
 TOKEN_SUFFIX = "QRMI_JOB_ACQUISITION_TOKEN"  # noqa: S105 - the name of a variable
 TIMEOUT_SUFFIX = "QRMI_JOB_TIMEOUT_SECONDS"
+BROKER_SUFFIX = "QRMI_BROKER"
+JOB_ID = "QRMI_JOB_ID"
+JOB_UID = "QRMI_JOB_UID"
+BROKER_SOCKET = "QRMI_BROKER_SOCKET"
 
 VARIABLES = (
     Variable(
@@ -48,6 +52,16 @@ VARIABLES = (
         "no session is opened or closed by us.",
     ),
     Variable(f"<name>_{TIMEOUT_SUFFIX}", "The job's time limit in seconds: the deadline of the resource's tasks."),
+    Variable(
+        f"<name>_{BROKER_SUFFIX}",
+        "The socket of the broker, or of this node's relay, through which the resource *name* is reached.",
+    ),
+    Variable(JOB_ID, "The job that holds the lease, as the scheduler numbers it."),
+    Variable(JOB_UID, "The user that holds the lease, as a number."),
+    Variable(
+        BROKER_SOCKET,
+        "Where `qrmi task` finds the broker outside a job; `/run/qrmi/qrmi.sock` by default.",
+    ),
     Variable(CONFIG, "The `qrmi_config.json` to use outside a job, where `--config` does not name one."),
     Variable(
         STATE_DIR,

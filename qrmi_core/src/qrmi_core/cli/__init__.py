@@ -66,20 +66,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         known = ", ".join(COMMANDS)
         sys.stderr.write(f"qrmi: there is no command {words[0]!r}. There are: {known}. See qrmi --help\n")
         return _USAGE
-    return _guarded(f"qrmi {words[0]}", module, words[1:])
+    return run_command(f"qrmi {words[0]}", module, words[1:])
 
 
 def qrun(argv: Sequence[str] | None = None) -> int:
     """The command `qrun`."""
-    return _guarded("qrun", "qrmi_core.cli.run", list(sys.argv[1:] if argv is None else argv))
+    return run_command("qrun", "qrmi_core.cli.run", list(sys.argv[1:] if argv is None else argv))
 
 
 def task_runner(argv: Sequence[str] | None = None) -> int:
     """The command `qrmi_task_runner`, the ecosystem's name for `qrun`."""
-    return _guarded("qrmi_task_runner", "qrmi_core.cli.run_named", list(sys.argv[1:] if argv is None else argv))
+    return run_command("qrmi_task_runner", "qrmi_core.cli.run_named", list(sys.argv[1:] if argv is None else argv))
 
 
-def _guarded(prog: str, module: str, words: list[str]) -> int:
+def run_command(prog: str, module: str, words: list[str]) -> int:
     """Run one command; the only place where an error of ours ends as one line and an exit status."""
     _reopen()
     try:

@@ -1,0 +1,218 @@
+"""What Slurm and administrators may ask: leases, drains, metrics, usage."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Mapping
+
+from aiohttp import web
+from attrs import field, frozen
+
+from qrmi_broker import jobenv, records
+from qrmi_broker.lease import Facts, Grant, Wanted
+from qrmi_broker.public import BROKER
+from qrmi_core import protocol, wire
+from qrmi_core.errors import PayloadError, shown
+from qrmi_core.models import Run
+from qrmi_core.payload import parse_json
+
+ANSWER_S = 2.0
+"""How long an answer about a lease may take; what takes longer is pending."""
+_WAIT_S = 20.0
+_MOST_LINES_BYTES = 1 << 16
+
+
+@frozen(kw_only=True)
+class LeaseRequest:
+    """The body of ``POST /v1/leases``."""
+
+    run: Run
+    resources: tuple[Wanted, ...]
+    facts: Facts = field(factory=Facts)
+    wait_s: float = _WAIT_S
+    """How long to wait for lanes."""
+
+
+for _cls in (Run, Wanted, Facts, LeaseRequest):
+    wire.forbid_extra_keys(_cls)
+
+
+def routes() -> list[web.RouteDef]:
+    """The administrators' API."""
+    return [
+        web.post("/v1/leases", ask),
+        web.get("/v1/leases", list_leases),
+        web.get("/v1/leases/{id}", show),
+        web.delete("/v1/leases/{id}", release),
+        web.post("/v1/resources/{name}/drain", drain),
+        web.post("/v1/resources/{name}/resume", resume),
+        web.get("/v1/usage", usage),
+        web.get("/v1/health", health),
+        web.get("/metrics", metrics),
+    ]
+
+
+async def ask(request: web.Request) -> web.Response:
+    """All the resources that a run wants, or none. Answers within 2 s: granted, failed, or pending."""
+    document = parse_json(await request.read(), "lease request")
+    made, faults = wire.structure(document, LeaseRequest)
+    if made is None:
+        path, problem = faults[0]
+        raise PayloadError("lease request", f"$.{path}", problem, "See the protocol's reference")
+    if not made.resources or not made.run.job_id or not 0 <= made.wait_s <= 86400:
+        raise PayloadError("lease request", "$", "lacks a job id, resources or a sane wait_s", "Give all of them")
+    grant = await request.app[BROKER].leases.ask(made.run, made.facts, made.resources, wait_s=made.wait_s)
+    return await _answer(request, grant)
+
+
+async def show(request: web.Request) -> web.Response:
+    """What became of a request; waits for up to 2 s for what is pending."""
+    return await _answer(request, _grant(request))
+
+
+async def release(request: web.Request) -> web.Response:
+    """End the leases of a run; with ``wait_s`` answers when the lanes are free, or after so long. Idempotent."""
+    grant = request.app[BROKER].leases.find(request.match_info["id"])
+    reason = request.query.get("reason", "released")
+    if grant is not None:
+        ending = asyncio.ensure_future(request.app[BROKER].leases.release(grant, reason[:200]))
+        done, _ = await asyncio.wait([ending], timeout=_seconds(request))
+        if not done:
+            return web.json_response({"state": "releasing"}, status=202)
+    return web.json_response({"state": "released"})
+
+
+async def list_leases(request: web.Request) -> web.Response:
+    """Every lease that is held or waited for."""
+    found = [
+        {
+            "id": grant.id,
+            "state": grant.state,
+            "cluster": grant.run.cluster,
+            "job_id": grant.run.job_id,
+            "uid": grant.run.uid,
+            "resources": [one.name for one in grant.wanted],
+            "leases": [{"resource": one.resource, "fence": one.fence, "state": one.state} for one in grant.leases],
+            "expires_at": grant.expires_at,
+        }
+        for grant in request.app[BROKER].leases
+    ]
+    return web.json_response({"leases": found})
+
+
+async def drain(request: web.Request) -> web.Response:
+    """Give no more leases on a resource, and say why."""
+    document = parse_json(await request.read() or b"{}", "drain request")
+    reason = document.get("reason") if isinstance(document, dict) else None
+    if not isinstance(reason, str) or not reason.strip():
+        raise PayloadError("drain request", "$.reason", "is missing", "Say why, for those who wait")
+    await request.app[BROKER].drain(_known(request), shown(reason.strip()))
+    return web.Response(status=204)
+
+
+async def resume(request: web.Request) -> web.Response:
+    """Give leases on a resource again."""
+    await request.app[BROKER].drain(_known(request), None)
+    return web.Response(status=204)
+
+
+async def usage(request: web.Request) -> web.Response:
+    """What was used, by job and resource, since a moment (seconds since the epoch)."""
+    since = float(request.query.get("since", "0"))
+    rows = await request.app[BROKER].ledger.do(lambda db: records.usage(db, since))
+    return web.json_response({"usage": [dict(row) for row in rows]})
+
+
+async def health(request: web.Request) -> web.Response:
+    """How the broker is: for `qrmi doctor` and for people."""
+    broker = request.app[BROKER]
+    return web.json_response(
+        {
+            "uptime_s": time.time() - broker.started_at,
+            "reconciler_off": broker.reconciler.obstacle,
+            "scheduler_failure": broker.reconciler.failure,
+            "drained": {one.name: one.drained for one in broker.vendors.values() if one.drained},
+            "leases": sum(1 for _ in broker.leases),
+            "open_tasks": len(broker.tasks.open_ids),
+        }
+    )
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """The series for Prometheus."""
+    page = request.app[BROKER].metrics.page(request.app[BROKER])
+    return web.Response(body=page, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+
+# -- answers
+
+
+async def _answer(request: web.Request, grant: Grant) -> web.Response:
+    if grant.work is not None and not grant.work.done():
+        await asyncio.wait([grant.work], timeout=ANSWER_S)
+    found = _found(request, grant)
+    status = {"pending": 202, "failed": 409, "released": 410}.get(grant.state, 200)
+    if "text/plain" in request.headers.get("Accept", ""):
+        return web.Response(text="".join(f"{line}\n" for line in _lines(found)), status=status)
+    return web.json_response(found, status=status)
+
+
+def _found(request: web.Request, grant: Grant) -> dict[str, object]:
+    broker = request.app[BROKER]
+    found: dict[str, object] = {"id": grant.id, "state": grant.state}
+    names = {lease.resource for lease in grant.leases}
+    if grant.state == "granted":
+        socket_path = str(request.app[SOCKET])
+        found["environment"] = jobenv.environment(grant, broker.vendors, broker.tokens, socket_path)
+        found["warnings"] = [
+            f"{one.name}: no such resource; the job goes on without it" for one in grant.wanted if one.name not in names
+        ]
+    if grant.failure is not None:
+        sentence = getattr(grant.failure, "sentence", None)
+        found["error"] = shown(sentence() if sentence else grant.failure, most=200)
+        if hasattr(grant.failure, "sentence"):
+            found["detail"] = protocol.document_of(grant.failure)  # type: ignore[arg-type]
+    return found
+
+
+def _lines(found: Mapping[str, object]) -> list[str]:
+    """The same for the plugin: ``lease ID``, ``NAME=VALUE``, ``warn TEXT``, ``error TEXT``; at most 64 KiB."""
+    lines = [f"lease {found['id']}", f"state {found['state']}"]
+    environment = found.get("environment")
+    if isinstance(environment, dict):
+        lines += [f"{name}={value}" for name, value in environment.items() if "\n" not in value]
+    warnings = found.get("warnings")
+    lines += [f"warn {text}" for text in warnings] if isinstance(warnings, list) else []
+    if "error" in found:
+        lines.append(f"error {found['error']}")
+    if sum(len(line.encode()) + 1 for line in lines) > _MOST_LINES_BYTES:
+        return [*lines[:1], "state failed", "error the resources' settings are larger than 64 KiB"]
+    return lines
+
+
+def _grant(request: web.Request) -> Grant:
+    grant = request.app[BROKER].leases.find(request.match_info["id"])
+    if grant is None:
+        raise web.HTTPNotFound(text="there is no such lease, or it is over")
+    return grant
+
+
+def _known(request: web.Request) -> str:
+    name = request.match_info["name"]
+    if name not in request.app[BROKER].vendors:
+        raise web.HTTPNotFound(text=f"there is no resource {name!r}")
+    return name
+
+
+def _seconds(request: web.Request) -> float:
+    try:
+        found = float(request.query.get("wait_s", "0"))
+    except ValueError:
+        found = math.nan
+    return found if 0 <= found <= 3600 else ANSWER_S
+
+
+SOCKET: web.AppKey[str] = web.AppKey("socket", str)
+"""The public socket of this node, for jobs."""

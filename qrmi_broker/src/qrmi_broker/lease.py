@@ -1,0 +1,132 @@
+"""A lease: the right of one run to use one resource; a grant: all the leases of one run. Their states, no I/O."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import StrEnum
+from typing import Any
+
+from attrs import define, field, frozen
+
+from qrmi_core.models import Run
+
+
+class LeaseState(StrEnum):
+    """Where a lease is in its life. The moves between them are in `MOVES`."""
+
+    INTENT = "INTENT"
+    """Written before the vendor is asked: after a crash it tells what may have been opened."""
+    ACTIVE = "ACTIVE"
+    RELEASING = "RELEASING"
+    RELEASED = "RELEASED"
+    OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
+    """A crash hid whether a session was opened, and the backend cannot tell: the lane is held until its limit."""
+
+
+MOVES: dict[LeaseState, frozenset[LeaseState]] = {
+    LeaseState.INTENT: frozenset({LeaseState.ACTIVE, LeaseState.RELEASING, LeaseState.OUTCOME_UNKNOWN}),
+    LeaseState.ACTIVE: frozenset({LeaseState.RELEASING}),
+    LeaseState.OUTCOME_UNKNOWN: frozenset({LeaseState.RELEASING}),
+    LeaseState.RELEASING: frozenset({LeaseState.RELEASED}),
+    LeaseState.RELEASED: frozenset(),
+}
+"""From each state to those that may follow it."""
+
+
+@frozen(kw_only=True)
+class Wanted:
+    """One item of ``--qpu``."""
+
+    name: str
+    alias: str | None = None
+    """How the application knows it; by default its name."""
+    exclusive: bool = False
+    own: bool = False
+    """The user opens it with settings of his own: only the lane is ours to give."""
+
+
+@frozen(kw_only=True)
+class Facts:
+    """What the scheduler says about a run, for accounting and for its end."""
+
+    user: str | None = None
+    account: str | None = None
+    partition: str | None = None
+    qos: str | None = None
+    node: str | None = None
+    time_limit_s: float | None = None
+    """None: there is none."""
+    licences: tuple[str, ...] | None = None
+    """What the scheduler granted, as ``name:count``; None where nobody asked it."""
+
+
+@define(eq=False)
+class Lease:
+    """One lease."""
+
+    grant: Grant
+    resource: str
+    alias: str
+    exclusive: bool = False
+    own: bool = False
+    fence: int = 0
+    """The row in the ledger: it only grows. 0 until it is written."""
+    state: LeaseState = LeaseState.INTENT
+    session: str | None = None
+    """What the backend's acquire returned."""
+    opening: asyncio.Task[str] | None = None
+    """The vendor is asked for a session."""
+    starting: set[asyncio.Task[Any]] = field(factory=set)
+    """Submissions in flight: a release waits for them."""
+
+    @property
+    def key(self) -> str:
+        """Under which the vendor finds its session again."""
+        return f"{self.grant.id}-{self.fence}"
+
+    def move(self, to: LeaseState) -> None:
+        """Change the state; a move that the table lacks is a fault of ours."""
+        if to not in MOVES[self.state]:
+            raise AssertionError(f"lease {self.fence}: {self.state} -> {to}")
+        self.state = to
+
+
+@define(eq=False)
+class Grant:
+    """What one run was given."""
+
+    id: str
+    run: Run
+    facts: Facts
+    wanted: tuple[Wanted, ...]
+    expires_at: float
+    """Seconds since the epoch; what is overdue is looked up at the scheduler before it is released."""
+    leases: list[Lease] = field(factory=list)
+    failure: Exception | None = None
+    work: asyncio.Task[None] | None = None
+    """The asyncio task that acquires."""
+    ending: asyncio.Future[Any] | None = None
+    """The asyncio task that releases."""
+    missed: int = 0
+    """Successive full listings of the scheduler that lack the run."""
+
+    @property
+    def is_active(self) -> bool:
+        """Every lease is there to be used."""
+        return bool(self.leases) and all(lease.state is LeaseState.ACTIVE for lease in self.leases)
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing of it is left to release."""
+        return self.failure is not None or (
+            bool(self.leases) and all(lease.state is LeaseState.RELEASED for lease in self.leases)
+        )
+
+    @property
+    def state(self) -> str:
+        """For answers: ``pending``, ``granted``, ``failed`` or ``released``."""
+        if self.failure is not None:
+            return "failed"
+        if self.ending is not None or self.is_over:
+            return "released"
+        return "granted" if self.is_active else "pending"

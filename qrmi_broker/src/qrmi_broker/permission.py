@@ -1,0 +1,92 @@
+"""Who may use which resource: what the configuration says, and what the scheduler granted."""
+
+from __future__ import annotations
+
+import grp
+import pwd
+from collections.abc import Mapping
+
+from attrs import frozen
+
+from qrmi_broker.lease import Grant, Wanted
+from qrmi_broker.vendor import Vendor
+from qrmi_core.config import Config, ResourceConfig
+from qrmi_core.errors import AuthorizationRefused, ConfigError, ResourceUnavailable
+
+
+@frozen
+class Permission:
+    """The rules of one configuration."""
+
+    config: Config
+
+    def check(self, grant: Grant, vendors: Mapping[str, Vendor]) -> set[str]:
+        """The names of *grant* that can be given; names that the configuration lacks are left out or refused.
+
+        Raises:
+            ConfigError, AuthorizationRefused, ResourceUnavailable: nothing is given.
+        """
+        names = [one.name for one in grant.wanted]
+        for name in names:
+            if names.count(name) > 1:
+                raise ConfigError.one("--qpu", "", f"lists {name!r} twice", "List each resource once")
+        unknown = [name for name in names if name not in vendors]
+        if unknown and (self.config.unknown == "refuse" or len(unknown) == len(names)):
+            known = ", ".join(sorted(vendors)) or "none"
+            raise ConfigError.one("--qpu", "", f"there is no resource {unknown[0]!r}", f"There are: {known}")
+        for one in grant.wanted:
+            if one.name in vendors:
+                vendor = vendors[one.name]
+                if not self.allows(vendor.entry, grant.run.uid, grant.facts.account, grant.facts.partition):
+                    raise AuthorizationRefused(one.name, "its `allow` list has none of what this job is")
+                if vendor.drained is not None:
+                    raise ResourceUnavailable(one.name, f"drained: {vendor.drained}")
+        if self.config.grant == "licences":
+            self._licensed(grant, vendors)
+        return {name for name in names if name in vendors}
+
+    @staticmethod
+    def allows(entry: ResourceConfig, uid: int, account: str | None = None, partition: str | None = None) -> bool:
+        """Whether its `allow` list has the user, one of the user's groups, the account or the partition."""
+        allow = entry.allow
+        if not (allow.users or allow.groups or allow.accounts or allow.partitions):
+            return True
+        if account in allow.accounts or partition in allow.partitions:
+            return True
+        try:
+            user = pwd.getpwuid(uid)
+        except KeyError:
+            return False
+        if user.pw_name in allow.users:
+            return True
+        return bool(allow.groups) and not set(allow.groups).isdisjoint(_groups(user))
+
+    @staticmethod
+    def _licensed(grant: Grant, vendors: Mapping[str, Vendor]) -> None:
+        if grant.facts.licences is None:
+            raise AuthorizationRefused(grant.wanted[0].name, "the scheduler's licences of this job are not known")
+        granted = dict(_licence(text) for text in grant.facts.licences)
+        for one in grant.wanted:
+            if one.name in vendors and granted.get(one.name, 0) < _needed(one, vendors[one.name].entry):
+                raise AuthorizationRefused(one.name, "the scheduler granted this job no licence for it")
+
+
+def _groups(user: pwd.struct_passwd) -> set[str]:
+    import os
+
+    found = set()
+    for gid in os.getgrouplist(user.pw_name, user.pw_gid):
+        try:
+            found.add(grp.getgrgid(gid).gr_name)
+        except KeyError:
+            continue
+    return found
+
+
+def _licence(text: str) -> tuple[str, int]:
+    name, _, count = text.partition(":")
+    return name, int(count) if count.isdecimal() else 1
+
+
+def _needed(one: Wanted, entry: ResourceConfig) -> int:
+    return (entry.lanes or 1) if one.exclusive else 1

@@ -1,0 +1,251 @@
+"""What jobs may ask: resources and tasks. Another user's task is not found, whoever asks and whatever token he has."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import attrs
+from aiohttp import web
+
+from qrmi_broker import asker, jobenv, tasks
+from qrmi_broker.asker import Asker
+from qrmi_broker.broker import Broker
+from qrmi_broker.lease import Lease, LeaseState
+from qrmi_broker.permission import Permission
+from qrmi_broker.spool import TooLarge
+from qrmi_broker.task import Task
+from qrmi_broker.vendor import Vendor
+from qrmi_core import protocol
+from qrmi_core.errors import (
+    AuthorizationRefused,
+    NotOffered,
+    PayloadError,
+    ResourceUnavailable,
+)
+from qrmi_core.payload import Payload
+
+BROKER: web.AppKey[Broker] = web.AppKey("broker", Broker)
+_LONGEST_KEY = 256
+
+
+def routes() -> list[web.RouteDef]:
+    """The public API."""
+    one, of_task = "/v1/resources/{name}", "/v1/tasks/{id}"
+    return [
+        web.get("/v1/resources", list_resources),
+        web.get(one, show_resource),
+        web.get(f"{one}/target", target),
+        web.get(f"{one}/metadata", metadata),
+        web.post(f"{one}/tasks", start_task),
+        web.get(f"{one}/tasks", find_task),
+        web.post(f"{one}/plan", plan_task),
+        web.get(of_task, show_task),
+        web.delete(of_task, stop_task),
+        web.get(f"{of_task}/result", task_result),
+        web.get(f"{of_task}/logs", task_logs),
+        web.get(f"{of_task}/usage", task_usage),
+    ]
+
+
+async def list_resources(request: web.Request) -> web.Response:
+    """The resources that the user may see."""
+    broker = request.app[BROKER]
+    uid = _asker(request).uid
+    seen = [one for one in broker.vendors.values() if one.entry.public or Permission.allows(one.entry, uid)]
+    return web.json_response({"resources": [_facts(vendor) for vendor in seen]})
+
+
+async def show_resource(request: web.Request) -> web.Response:
+    """One resource, without secrets; with ``check=1`` also whether it accepts tasks now."""
+    vendor = _vendor(request)
+    found = _facts(vendor)
+    backend = await asyncio.to_thread(lambda: vendor.backend)
+    found |= {"payloads": sorted(backend.payloads), "settings": jobenv.public_settings(vendor)}
+    if request.query.get("check"):
+        found["is_accessible"] = vendor.drained is None and await vendor.call("is_accessible")
+    return web.json_response(found)
+
+
+async def target(request: web.Request) -> web.Response:
+    """What a compiler needs to know, as the vendor serialises it."""
+    return web.Response(text=await _vendor(request).target(), content_type="application/json")
+
+
+async def metadata(request: web.Request) -> web.Response:
+    """Facts for people."""
+    return web.json_response(await _vendor(request).call("metadata"))
+
+
+async def start_task(request: web.Request) -> web.Response:
+    """Submit the body, as a task of the lease whose token is given. The same key is the same task."""
+    broker, lease = request.app[BROKER], _lease(request)
+    key = unquote(request.headers.get(protocol.KEY_HEADER, "")) or tasks.new_id()
+    if len(key) > _LONGEST_KEY:
+        raise PayloadError(protocol.KEY_HEADER, "", f"is longer than {_LONGEST_KEY} characters", "Use a uuid")
+    if broker.tasks.queued_of(lease.grant.run.uid) >= asker.OPEN_TASKS:
+        raise ResourceUnavailable(lease.resource, f"you have {asker.OPEN_TASKS} tasks that have not ended")
+    task_id = tasks.new_id()
+    digest, size = await _spooled(request, broker, task_id)
+    source = unquote(request.headers.get(protocol.SOURCE_HEADER, "payload"))
+    started = await broker.tasks.start(
+        lease, kind=_kind(request), key=key, task_id=task_id, digest=digest, size_bytes=size, source=source
+    )
+    return web.json_response({"id": started}, status=201)
+
+
+async def plan_task(request: web.Request) -> web.Response:
+    """What would run; nothing is submitted."""
+    broker, lease = request.app[BROKER], _lease(request)
+    task_id = tasks.new_id()
+    _, size = await _spooled(request, broker, task_id)
+    try:
+        source = unquote(request.headers.get(protocol.SOURCE_HEADER, "payload"))
+        payload = Payload(_kind(request), size, source, broker.spool.payload(task_id))
+        plan = await broker.vendors[lease.resource].call("task_plan", payload)
+    finally:
+        broker.spool.forget_payload(task_id)
+    return web.json_response(attrs.asdict(plan))
+
+
+async def find_task(request: web.Request) -> web.Response:
+    """The id of the user's task that has this key, or null."""
+    vendor = _vendor(request)
+    found = await request.app[BROKER].tasks.find(_asker(request).uid, vendor.name, request.query.get("key", ""))
+    return web.json_response({"id": found})
+
+
+async def show_task(request: web.Request) -> web.Response:
+    """A task's state; with ``wait_s`` after its end, or after so long."""
+    try:
+        wait_s = float(request.query.get("wait_s", "0"))
+    except ValueError:
+        wait_s = math.nan
+    if not 0 <= wait_s <= protocol.MOST_WAIT_S:
+        raise PayloadError("wait_s", "", "is no number of seconds", f"Give 0 to {protocol.MOST_WAIT_S:g}")
+    task_id = request.match_info["id"]
+    _, state = await request.app[BROKER].tasks.state(task_id, _asker(request).uid, wait_s=wait_s)
+    return web.json_response({"id": task_id, **attrs.asdict(state)})
+
+
+async def stop_task(request: web.Request) -> web.Response:
+    """Ask for a task's end. Idempotent."""
+    await request.app[BROKER].tasks.stop(request.match_info["id"], _asker(request).uid)
+    return web.Response(status=204)
+
+
+async def task_result(request: web.Request) -> web.StreamResponse:
+    """The result of a completed task."""
+    found = await request.app[BROKER].tasks.result(request.match_info["id"], _asker(request).uid)
+    headers = {"Content-Type": "application/octet-stream"}
+    if isinstance(found, Path):
+        return web.FileResponse(found, headers=headers)
+    return web.Response(body=found, headers=headers)
+
+
+async def task_logs(request: web.Request) -> web.Response:
+    """What the vendor logged about the task."""
+    return web.Response(text=await request.app[BROKER].tasks.logs(request.match_info["id"], _asker(request).uid))
+
+
+async def task_usage(request: web.Request) -> web.Response:
+    """What the task has cost."""
+    task_id = request.match_info["id"]
+    row, _ = await request.app[BROKER].tasks.state(task_id, _asker(request).uid)
+    qpu_s = None if isinstance(row, Task) else row["qpu_s"]
+    if qpu_s is None:
+        raise NotOffered("qrmid", "task_usage of this task")
+    return web.json_response({"qpu_s": qpu_s})
+
+
+# -- who asks for what
+
+
+def _asker(request: web.Request) -> Asker:
+    found: Asker = request["asker"]
+    return found
+
+
+def _token_lease(request: web.Request) -> Lease | None:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    fence = request.app[BROKER].tokens.fence_of(token) if scheme == "Bearer" else None
+    lease = None if fence is None else request.app[BROKER].leases.by_fence(fence)
+    if lease is None or lease.grant.run.uid != _asker(request).uid:
+        return None
+    return lease if request.app[BROKER].tokens.proves(token, lease) else None
+
+
+def _lease(request: web.Request) -> Lease:
+    """The lease whose token is given.
+
+    Raises:
+        AuthorizationRefused: there is none, it has ended, or it is another user's: all in the same words.
+    """
+    name, lease = request.match_info["name"], _token_lease(request)
+    if lease is None or name not in (lease.resource, lease.alias) or lease.state is not LeaseState.ACTIVE:
+        raise AuthorizationRefused(name, "this job has no lease on it, or its lease has ended")
+    return lease
+
+
+def _vendor(request: web.Request) -> Vendor:
+    """The resource of the path, as the lease knows it or as the configuration does.
+
+    Raises:
+        HTTPNotFound: there is none that this user may see.
+    """
+    name, lease = request.match_info["name"], _token_lease(request)
+    vendors = request.app[BROKER].vendors
+    if lease is not None and name in (lease.resource, lease.alias):
+        return vendors[lease.resource]
+    vendor = vendors.get(name)
+    if vendor is None or not (vendor.entry.public or Permission.allows(vendor.entry, _asker(request).uid)):
+        raise web.HTTPNotFound(text=f"there is no resource {name!r}")
+    return vendor
+
+
+def _facts(vendor: Vendor) -> dict[str, Any]:
+    entry = vendor.entry
+    return {
+        "name": vendor.name,
+        "type": entry.type,
+        "description": entry.description,
+        "lanes": entry.lanes,
+        "free": vendor.has_lane_for(exclusive=False),
+        "drained": vendor.drained,
+    }
+
+
+def _kind(request: web.Request) -> str:
+    kind = unquote(request.headers.get(protocol.KIND_HEADER, ""))
+    if not kind:
+        raise PayloadError(protocol.KIND_HEADER, "", "is missing", "Name the payload's kind in this header")
+    return kind
+
+
+async def _spooled(request: web.Request, broker: Broker, task_id: str) -> tuple[str, int]:
+    """Store the body; users may have so many bytes under way."""
+    uid, announced = _asker(request).uid, request.content_length or 0
+    if broker.in_flight[uid] + announced > asker.BYTES_IN_FLIGHT:
+        raise ResourceUnavailable(request.match_info["name"], "you are sending too many payloads at once")
+    broker.in_flight[uid] += announced
+    try:
+        return await broker.spool.take(task_id, _chunks(request))
+    except TooLarge:
+        raise PayloadError("payload", "", "is larger than 100 MB", "Submit it in several tasks") from None
+    except OSError as exc:
+        raise ResourceUnavailable(
+            request.match_info["name"], f"the broker cannot store the payload: {exc.strerror}"
+        ) from exc
+    finally:
+        broker.in_flight[uid] -= announced
+        if not broker.in_flight[uid]:
+            del broker.in_flight[uid]
+
+
+async def _chunks(request: web.Request) -> AsyncIterator[bytes]:
+    async for chunk in request.content.iter_any():
+        yield chunk

@@ -1,0 +1,97 @@
+"""Comparing leases with what the scheduler says: the last of the ways by which a lease ends. It needs proof."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from attrs import define, field
+
+from qrmi_broker.lease import Grant
+from qrmi_broker.leases import Leases
+from qrmi_broker.scheduler import Fate, Listing, Scheduler, SchedulerUnavailable
+from qrmi_core import log
+
+_LISTINGS = 2
+"""So many successive full listings that lack a run are evidence."""
+
+_log = log.logger(part="reconciler")
+
+
+@define(eq=False)
+class Reconciler:
+    """Looks every *every_s* seconds."""
+
+    leases: Leases
+    scheduler: Scheduler
+    every_s: float
+    obstacle: str | None = None
+    """Why the scheduler's listings are not used, if so."""
+    failure: str | None = None
+    """What was wrong with the last listing, if anything."""
+    listed_at: float | None = None
+    _overdue: set[str] = field(factory=set)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        self.obstacle = await self.scheduler.obstacle()
+        if self.obstacle is not None:
+            _log.error("reconciler.off", reason=self.obstacle)
+        while True:
+            await asyncio.sleep(self.every_s)
+            try:
+                await self.look()
+            except Exception as exc:  # noqa: BLE001 - the next look may go well
+                _log.error("reconciler.failed", exc_info=exc)
+
+    async def look(self) -> None:
+        """Ask the scheduler once, and release what has ended."""
+        await self.leases.pay()
+        grants = [grant for grant in self.leases if grant.ending is None and grant.leases and not grant.is_over]
+        if not grants:
+            return
+        listing = await self._listing()
+        for grant in grants:
+            if reason := self._evidence(grant, listing):
+                self._overdue.discard(grant.id)
+                asyncio.get_running_loop().create_task(self.leases.release(grant, reason))
+
+    async def _listing(self) -> Listing | None:
+        if self.obstacle is not None:
+            return None
+        try:
+            listing = await self.scheduler.listing()
+        except SchedulerUnavailable as exc:
+            if self.failure is None:
+                _log.error("scheduler.unavailable", error=str(exc))
+            self.failure = str(exc)
+            return None
+        self.failure, self.listed_at = None, time.time()
+        return listing
+
+    def _evidence(self, grant: Grant, listing: Listing | None) -> str | None:
+        """Why *grant* must end now, if so."""
+        is_overdue = time.time() > grant.expires_at
+        if listing is None:
+            if is_overdue and self.obstacle is not None:
+                return "its time limit passed"
+            self._say_overdue(grant, is_overdue)
+            return None
+        fate = listing.fate(grant.run)
+        if fate is Fate.OVER:
+            return "the scheduler shows the end of its run"
+        if fate is Fate.LIVES:
+            grant.missed = 0
+            ends_at = listing.jobs[grant.run.job_id or ""].ends_at
+            if ends_at is not None:
+                grant.expires_at = ends_at
+            return None
+        if is_overdue:
+            return "its time limit passed, and the scheduler does not list its run"
+        grant.missed += fate is Fate.MISSING
+        return "the scheduler no longer knows its run" if grant.missed >= _LISTINGS else None
+
+    def _say_overdue(self, grant: Grant, is_overdue: bool) -> None:
+        if is_overdue and grant.id not in self._overdue:
+            self._overdue.add(grant.id)
+            _log.error("lease.overdue", lease=grant.id, job_id=grant.run.job_id)

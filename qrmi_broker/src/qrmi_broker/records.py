@@ -1,0 +1,196 @@
+"""What the ledger holds of leases and tasks, as SQL: each function is a part of one transaction."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+
+import attrs
+
+from qrmi_broker.lease import Facts, Grant, Lease, LeaseState, Wanted
+from qrmi_broker.task import Task, TaskRecord
+from qrmi_core.models import Run, TaskState, TaskStatus
+
+
+def intend(db: sqlite3.Connection, grant: Grant) -> None:
+    run, facts = grant.run, grant.facts
+    db.execute(
+        "INSERT INTO grants (id, cluster, job_id, restart_count, start_time, uid, user, account, partition, qos, node,"
+        " asked_at, expires_at, wanted) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *(grant.id, run.cluster or "", run.job_id or "", run.restart_count, run.start_time or 0, run.uid),
+            *(facts.user, facts.account, facts.partition, facts.qos, facts.node),
+            *(time.time(), grant.expires_at),
+            json.dumps({"wanted": [attrs.asdict(one) for one in grant.wanted], "facts": attrs.asdict(facts)}),
+        ),
+    )
+    for lease in grant.leases:
+        written = db.execute(
+            'INSERT INTO leases ("grant", resource, alias, exclusive, own, state) VALUES (?, ?, ?, ?, ?, ?)',
+            (grant.id, lease.resource, lease.alias, lease.exclusive, lease.own, LeaseState.INTENT),
+        )
+        lease.fence = written.lastrowid or 0
+
+
+def activate(db: sqlite3.Connection, lease: Lease) -> None:
+    db.execute(
+        "UPDATE leases SET state = ?, session = ?, acquired_at = ? WHERE fence = ?",
+        (LeaseState.ACTIVE, lease.session, time.time(), lease.fence),
+    )
+
+
+def set_state(db: sqlite3.Connection, lease: Lease) -> None:
+    db.execute("UPDATE leases SET state = ? WHERE fence = ?", (lease.state, lease.fence))
+
+
+def releasing(db: sqlite3.Connection, lease: Lease, reason: str) -> None:
+    db.execute(
+        "UPDATE leases SET state = ?, end_reason = coalesce(end_reason, ?) WHERE fence = ?",
+        (LeaseState.RELEASING, reason, lease.fence),
+    )
+
+
+def released(db: sqlite3.Connection, lease: Lease) -> None:
+    db.execute(
+        "UPDATE leases SET state = ?, released_at = ? WHERE fence = ?",
+        (LeaseState.RELEASED, time.time(), lease.fence),
+    )
+
+
+def last_run(db: sqlite3.Connection, run: Run) -> tuple[int, int] | None:
+    """The newest run of this job that was granted its leases."""
+    found = db.execute(
+        "SELECT max(start_time), restart_count FROM grants WHERE cluster = ? AND job_id = ? AND EXISTS "
+        '(SELECT 1 FROM leases WHERE "grant" = grants.id AND acquired_at IS NOT NULL'
+        " AND coalesce(end_reason, '') NOT LIKE 'not granted%' AND coalesce(end_reason, '') != 'the broker restarted')",
+        (run.cluster or "", run.job_id or ""),
+    ).fetchone()
+    return None if found[0] is None else (found[0], found[1])
+
+
+def open_grants(db: sqlite3.Connection) -> list[Grant]:
+    grants = []
+    for row in db.execute(
+        'SELECT * FROM grants WHERE id IN (SELECT "grant" FROM leases WHERE state != ?) ORDER BY row',
+        (LeaseState.RELEASED,),
+    ).fetchall():
+        asked = json.loads(row["wanted"])
+        facts = asked["facts"]
+        if facts.get("licences") is not None:
+            facts["licences"] = tuple(facts["licences"])
+        grant = Grant(
+            id=row["id"],
+            run=Run(
+                uid=row["uid"],
+                cluster=row["cluster"] or None,
+                job_id=row["job_id"] or None,
+                restart_count=row["restart_count"],
+                start_time=row["start_time"] or None,
+            ),
+            facts=Facts(**facts),
+            wanted=tuple(Wanted(**one) for one in asked["wanted"]),
+            expires_at=row["expires_at"],
+        )
+        for one in db.execute('SELECT * FROM leases WHERE "grant" = ? ORDER BY fence', (row["id"],)).fetchall():
+            grant.leases.append(
+                Lease(
+                    grant=grant,
+                    resource=one["resource"],
+                    alias=one["alias"],
+                    exclusive=bool(one["exclusive"]),
+                    own=bool(one["own"]),
+                    fence=one["fence"],
+                    state=LeaseState(one["state"]),
+                    session=one["session"],
+                )
+            )
+        grants.append(grant)
+    return grants
+
+
+def intend_task(db: sqlite3.Connection, task: Task) -> None:
+    """Before the vendor is asked."""
+    db.execute(
+        "INSERT INTO tasks (id, fence, uid, resource, key, kind, digest, size_bytes, state, submitted_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *(task.id, task.fence, task.uid, task.resource, task.key, task.kind, task.digest, task.size_bytes),
+            *(TaskRecord.INTENT, time.time()),
+        ),
+    )
+
+
+def identify_task(db: sqlite3.Connection, task: Task) -> None:
+    """The vendor gave it an id."""
+    db.execute("UPDATE tasks SET state = ?, vendor_id = ? WHERE id = ?", (TaskRecord.ACTIVE, task.vendor_id, task.id))
+
+
+def end_task(db: sqlite3.Connection, task_id: str, state: str, reason: str | None, qpu_s: float | None) -> None:
+    """It has ended, or nobody knows."""
+    db.execute(
+        "UPDATE tasks SET state = ?, reason = ?, qpu_s = ?, ended_at = ? WHERE id = ?",
+        (state, reason, qpu_s, time.time(), task_id),
+    )
+
+
+def remove_task(db: sqlite3.Connection, task_id: str) -> None:
+    """It was refused: there never was one."""
+    db.execute("DELETE FROM tasks WHERE id = ?", (task_id,))
+
+
+def remove_intent(db: sqlite3.Connection, task: Task) -> None:
+    """It was not submitted after all."""
+    db.execute("DELETE FROM tasks WHERE id = ? AND state = ?", (task.id, TaskRecord.INTENT))
+
+
+def task(db: sqlite3.Connection, task_id: str) -> sqlite3.Row | None:
+    """The row of a task."""
+    found: sqlite3.Row | None = db.execute("SELECT * FROM tasks WHERE id = ?", (task_id,)).fetchone()
+    return found
+
+
+def task_by_key(db: sqlite3.Connection, uid: int, resource: str, key: str) -> sqlite3.Row | None:
+    """The row of the task that a user submitted with *key*."""
+    found: sqlite3.Row | None = db.execute(
+        "SELECT * FROM tasks WHERE uid = ? AND resource = ? AND key = ?", (uid, resource, key)
+    ).fetchone()
+    return found
+
+
+def open_tasks(db: sqlite3.Connection) -> list[sqlite3.Row]:
+    """The tasks that have not ended."""
+    return db.execute("SELECT * FROM tasks WHERE state IN (?, ?)", (TaskRecord.INTENT, TaskRecord.ACTIVE)).fetchall()
+
+
+def state_of(row: sqlite3.Row) -> TaskState:
+    """Where a task is, by its row."""
+    if row["state"] in (TaskRecord.INTENT, TaskRecord.ACTIVE):
+        return TaskState(TaskStatus.QUEUED)
+    if row["state"] == TaskRecord.OUTCOME_UNKNOWN:
+        return TaskState(TaskStatus.FAILED, f"whether it was submitted is not known: {row['reason']}")
+    return TaskState(TaskStatus(row["state"]), row["reason"])
+
+
+def drains(db: sqlite3.Connection) -> list[sqlite3.Row]:
+    """The resources on which nothing new is given."""
+    return db.execute("SELECT * FROM drains").fetchall()
+
+
+def set_drain(db: sqlite3.Connection, resource: str, reason: str | None) -> None:
+    """Drain with a reason, resume without one."""
+    db.execute("DELETE FROM drains WHERE resource = ?", (resource,))
+    if reason is not None:
+        db.execute("INSERT INTO drains VALUES (?, ?, ?)", (resource, reason, time.time()))
+
+
+def usage(db: sqlite3.Connection, since: float) -> list[sqlite3.Row]:
+    """What was used since, by job and resource."""
+    return db.execute(
+        "SELECT g.cluster, g.job_id, g.uid, g.user, g.account, l.resource,"
+        " count(DISTINCT l.fence) AS leases, count(t.id) AS tasks, coalesce(sum(t.qpu_s), 0) AS qpu_s,"
+        " sum(DISTINCT coalesce(l.released_at, ?) - l.acquired_at) AS held_s, max(l.end_reason) AS end_reason"
+        ' FROM grants g JOIN leases l ON l."grant" = g.id LEFT JOIN tasks t ON t.fence = l.fence'
+        " WHERE l.acquired_at >= ? GROUP BY g.row, l.resource ORDER BY g.row",
+        (time.time(), since),
+    ).fetchall()

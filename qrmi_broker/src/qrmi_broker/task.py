@@ -1,0 +1,45 @@
+"""A task as the broker follows it."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import StrEnum
+from typing import Any
+
+from attrs import define, field
+
+from qrmi_core.models import TaskState, TaskStatus
+
+
+class TaskRecord(StrEnum):
+    """What the ledger says of a task, besides how it ended (a `TaskStatus`)."""
+
+    INTENT = "INTENT"
+    """Written before the vendor is asked."""
+    ACTIVE = "ACTIVE"
+    OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
+    """A crash or a lost answer hid whether it was submitted, and the backend cannot tell. It is not sent again."""
+
+
+@define(eq=False)
+class Task:
+    """One task that has not ended."""
+
+    id: str
+    resource: str
+    uid: int
+    key: str
+    kind: str
+    digest: str
+    size_bytes: int
+    fence: int
+    source: str = "payload"
+    """What the user called it, for messages."""
+    vendor_id: str | None = None
+    state: TaskState = field(factory=lambda: TaskState(TaskStatus.QUEUED))
+    submission: asyncio.Task[Any] | None = None
+    watch: asyncio.Task[Any] | None = None
+    ended: asyncio.Event = field(factory=asyncio.Event)
+    """It is terminal, and the ledger says so."""
+    nudge: asyncio.Event = field(factory=asyncio.Event)
+    """Ask the vendor now: somebody asked for its end."""

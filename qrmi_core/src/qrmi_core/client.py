@@ -1,0 +1,255 @@
+"""A resource behind the broker: the verbs of QRMI as requests to a socket. No vendor's library, no credential."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import IO, Any
+from urllib.parse import quote, urlencode
+
+from attrs import define, evolve, field, frozen
+
+from qrmi_core import log, protocol
+from qrmi_core.backend import CONTRACT, Backend, Context, QuantumResource
+from qrmi_core.declarations import settings
+from qrmi_core.errors import BrokerUnavailable, UnexpectedReply
+from qrmi_core.host import Hosted, Opening, open_resource, state_dir
+from qrmi_core.models import TaskPlan, TaskState, TaskStatus, Usage
+from qrmi_core.payload import Payload
+from qrmi_core.polling import Clock, SystemClock
+
+_CONNECT_S = 5.0
+_ANSWER_S = 600.0
+"""Longer than the broker takes to give up on a vendor."""
+
+
+@settings(prefix="QRMI_BROKERED")
+class _NoSettings:
+    """What a resource behind the broker needs to know, the broker knows."""
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("qrmid", timeout=_ANSWER_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(_CONNECT_S)
+        try:
+            self.sock.connect(self._path)
+        except OSError:
+            self.sock.close()
+            raise
+        self.sock.settimeout(_ANSWER_S)
+
+
+@define(eq=False)
+class Broker:
+    """The broker or relay behind one socket. Any thread may call; connections are kept for the next call."""
+
+    socket_path: str
+    resource: str = "qrmid"
+    """For messages."""
+    token: str | None = field(default=None, repr=False)
+    _idle: list[_UnixConnection] = field(factory=list, repr=False)
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: IO[bytes] | bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> bytes:
+        """Send one request and return what came back.
+
+        Raises:
+            BrokerUnavailable: nobody answers. Whether it was heard is not known; with the same key, ask again.
+            QrmiError: what the broker says is wrong.
+        """
+        sent = dict(headers or {})
+        if self.token is not None:
+            sent["Authorization"] = f"Bearer {self.token}"
+        for connection in [*self._taken(), _UnixConnection(self.socket_path)]:
+            is_kept = connection.sock is not None
+            try:
+                if body is not None and not isinstance(body, bytes):
+                    body.seek(0)
+                connection.request(method, path, body=body, headers=sent)
+                answer = connection.getresponse()
+                content = answer.read()
+            except (OSError, http.client.HTTPException) as exc:
+                connection.close()
+                if is_kept:  # the broker had closed it, or was restarted
+                    continue
+                cause = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
+                raise BrokerUnavailable(self.resource, f"nobody answers on {self.socket_path} ({cause})") from exc
+            self._idle.append(connection)
+            if answer.status >= 400:
+                raise protocol.error_of(_json(content, self.resource), self.resource)
+            return content
+        raise AssertionError("unreachable")
+
+    def ask_json(self, method: str, path: str, **facts: Any) -> Any:
+        """The same, where the answer is JSON."""
+        return _json(self.ask(method, path, **facts), self.resource)
+
+    def connection(self) -> http.client.HTTPConnection:
+        """A new connection, for who wants the bare answer."""
+        return _UnixConnection(self.socket_path)
+
+    def close(self) -> None:
+        """Close the kept connections."""
+        for connection in self._taken():
+            connection.close()
+
+    def _taken(self) -> list[_UnixConnection]:
+        with suppress(IndexError):
+            return [self._idle.pop()]
+        return []
+
+
+@frozen(eq=False)
+class _Facts:
+    type: str
+    payloads: tuple[str, ...]
+    settings: Mapping[str, str]
+
+
+class BrokerResource(QuantumResource):
+    """One resource, with a lease, behind the broker."""
+
+    concurrent = True
+
+    def __init__(self, ctx: Context, broker: Broker) -> None:
+        super().__init__(ctx)
+        self._broker = broker
+        self._path = f"/v1/resources/{quote(ctx.name, safe='')}"
+
+    def task_start(self, payload: Payload, *, key: str) -> str:
+        found = self._send(payload, f"{self._path}/tasks", {protocol.KEY_HEADER: quote(key)})
+        return str(found["id"])
+
+    def task_plan(self, payload: Payload) -> TaskPlan:
+        plan = self._send(payload, f"{self._path}/plan", {})
+        return TaskPlan(**{**plan, "notes": tuple(plan["notes"])})
+
+    def _send(self, payload: Payload, path: str, headers: Mapping[str, str]) -> Any:
+        with payload.open() as stream:
+            content = self._broker.ask(
+                "POST",
+                path,
+                body=stream,
+                headers={
+                    "Content-Type": "application/octet-stream",
+                    "Content-Length": str(payload.size_bytes),
+                    protocol.KIND_HEADER: quote(payload.kind),
+                    protocol.SOURCE_HEADER: quote(payload.source),
+                    **headers,
+                },
+            )
+        return _json(content, self.ctx.name)
+
+    def task_status(self, task_id: str) -> TaskState:
+        return _state(self._task(task_id, 0.0), self.ctx.name)
+
+    def task_wait(self, task_id: str, timeout_s: float) -> TaskState:
+        clock = self.ctx.clock
+        deadline = clock.monotonic() + timeout_s
+        while True:
+            left = max(0.0, deadline - clock.monotonic())
+            state = _state(self._task(task_id, min(left, protocol.MOST_WAIT_S)), self.ctx.name)
+            if state.status.is_terminal or left <= protocol.MOST_WAIT_S:
+                return state
+
+    def _task(self, task_id: str, wait_s: float) -> Any:
+        query = f"?{urlencode({'wait_s': f'{wait_s:g}'})}" if wait_s else ""
+        return self._broker.ask_json("GET", f"/v1/tasks/{quote(task_id, safe='')}{query}")
+
+    def task_stop(self, task_id: str) -> None:
+        self._broker.ask("DELETE", f"/v1/tasks/{quote(task_id, safe='')}")
+
+    def task_result(self, task_id: str) -> bytes:
+        return self._broker.ask("GET", f"/v1/tasks/{quote(task_id, safe='')}/result")
+
+    def task_logs(self, task_id: str) -> str:
+        return self._broker.ask("GET", f"/v1/tasks/{quote(task_id, safe='')}/logs").decode(errors="replace")
+
+    def task_usage(self, task_id: str) -> Usage:
+        return Usage(qpu_s=float(self._broker.ask_json("GET", f"/v1/tasks/{quote(task_id, safe='')}/usage")["qpu_s"]))
+
+    def find_task(self, key: str) -> str | None:
+        found = self._broker.ask_json("GET", f"{self._path}/tasks?{urlencode({'key': key})}")["id"]
+        return None if found is None else str(found)
+
+    def is_accessible(self) -> bool:
+        return bool(self._broker.ask_json("GET", f"{self._path}?check=1")["is_accessible"])
+
+    def target(self) -> str:
+        return self._broker.ask("GET", f"{self._path}/target").decode()
+
+    def metadata(self) -> dict[str, str]:
+        found = self._broker.ask_json("GET", f"{self._path}/metadata")
+        return {str(name): str(value) for name, value in found.items()}
+
+    def close(self) -> None:
+        self._broker.close()
+
+
+def open_brokered(opening: Opening, clock: Clock | None = None) -> Hosted:
+    """Open a resource whose job has a lease with the broker.
+
+    A variable of the user's own, one that differs from what the broker says, means that the job opens the resource
+    itself, with the user's settings only: then neither the broker nor any credential of the site is used.
+
+    Raises:
+        BrokerUnavailable: nobody answers on its socket.
+        ConfigError: the user's own settings are not enough.
+    """
+    clock = clock or SystemClock()
+    broker = Broker(opening.broker or protocol.SOCKET, opening.name, opening.acquisition_token)
+    found = broker.ask_json("GET", f"/v1/resources/{quote(opening.name, safe='')}")
+    try:
+        facts = _Facts(str(found["type"]), tuple(found["payloads"]), dict(found["settings"]))
+    except (KeyError, TypeError, ValueError) as exc:
+        raise UnexpectedReply(opening.name, f"the broker described it as {str(found)[:200]}") from exc
+    own = {name: value for name, value in opening.environment.items() if facts.settings.get(name) != value}
+    if own:
+        broker.close()
+        log.logger(resource=opening.name).info("resource.own", variables=sorted(own))
+        return open_resource(evolve(opening, environment=own, broker=None, acquisition_token=None), clock=clock)
+    ctx = Context(
+        name=opening.name,
+        type=facts.type,
+        settings=_NoSettings(),
+        log=log.logger(resource=opening.name),
+        clock=clock,
+        state_dir=state_dir(opening.name),
+        acquisition_token=opening.acquisition_token,
+        deadline=None if opening.timeout_s is None else clock.monotonic() + opening.timeout_s,
+    )
+    backend = Backend(
+        contract=CONTRACT,
+        settings=_NoSettings,
+        payloads=facts.payloads,
+        open=lambda ctx: BrokerResource(ctx, broker),
+    )
+    return Hosted(backend, ctx)
+
+
+def _json(content: bytes, resource: str) -> Any:
+    try:
+        return json.loads(content)
+    except ValueError as exc:
+        raise UnexpectedReply(resource, f"the broker answered {content[:200]!r}") from exc
+
+
+def _state(found: Any, resource: str) -> TaskState:
+    try:
+        return TaskState(TaskStatus(found["status"]), found["reason"], found["queue_position"], found["progress"])
+    except (KeyError, TypeError, ValueError) as exc:
+        raise UnexpectedReply(resource, f"the broker described a task as {str(found)[:200]}") from exc

@@ -1,0 +1,63 @@
+"""QRMI over HTTP: what both sides must spell alike. Errors travel as their names and their facts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qrmi_core import errors
+from qrmi_core.errors import QrmiError, UnexpectedReply
+
+SOCKET = "/run/qrmi/qrmi.sock"
+ADMIN_SOCKET = "/run/qrmi/admin.sock"
+
+KEY_HEADER = "Idempotency-Key"
+KIND_HEADER = "Qrmi-Payload-Kind"
+SOURCE_HEADER = "Qrmi-Payload-Source"
+MOST_WAIT_S = 30.0
+"""Of one long poll."""
+
+STATUS: dict[type[QrmiError], int] = {
+    errors.PayloadError: 422,
+    errors.ConfigError: 422,
+    errors.NotOffered: 501,
+    errors.AuthenticationFailed: 502,
+    errors.AuthorizationRefused: 403,
+    errors.UnexpectedReply: 502,
+    errors.BackendFault: 502,
+    errors.AcquireTimeout: 503,
+    errors.ResourceUnavailable: 503,
+    errors.TaskNotFound: 404,
+    errors.TaskNotReady: 409,
+    errors.TaskFailed: 410,
+    errors.TaskCancelled: 410,
+    errors.BackendError: 500,
+    errors.QrmiError: 500,
+}
+
+
+def status_of(error: QrmiError) -> int:
+    """The HTTP status that stands for *error*: that of its class, or of the nearest one above."""
+    return next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
+
+
+def document_of(error: QrmiError) -> dict[str, Any]:
+    """*error* as JSON."""
+    return {"error": type(error).__name__, "facts": list(error.args), "message": str(error)}
+
+
+def error_of(document: object, resource: str) -> QrmiError:
+    """The error that `document_of` wrote; an `UnexpectedReply` about *resource* where it is none."""
+    name, facts = (document.get("error"), document.get("facts")) if isinstance(document, dict) else (None, None)
+    cls = getattr(errors, name, None) if isinstance(name, str) else None
+    if not (isinstance(cls, type) and issubclass(cls, QrmiError)) or not isinstance(facts, list):
+        return UnexpectedReply(resource, f"the broker answered {str(document)[:200]}")
+    try:
+        made = cls(*map(_frozen, facts))
+        str(made)
+    except (TypeError, ValueError):
+        return UnexpectedReply(resource, f"the broker answered {str(document)[:200]}")
+    return made
+
+
+def _frozen(value: object) -> object:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
