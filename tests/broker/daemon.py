@@ -139,7 +139,7 @@ class Daemon:
         environment = granted["environment"]
         return Opening(
             name=name,
-            type="fake",
+            type=dict(zip(*(environment[f"QRMI_JOB_QPU_{what}"].split(",") for what in ("RESOURCES", "TYPES")), strict=True))[name],
             environment={},
             source="the job",
             broker=environment[f"{name}_QRMI_BROKER"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,12 +16,13 @@ from attrs import define, evolve, field, frozen
 from qrmi_core import log, protocol
 from qrmi_core.backend import CONTRACT, Backend, Context, QuantumResource
 from qrmi_core.declarations import settings
-from qrmi_core.errors import BrokerUnavailable, UnexpectedReply
-from qrmi_core.host import Hosted, Opening, open_resource, state_dir
-from qrmi_core.models import TaskPlan, TaskState, TaskStatus, Usage
+from qrmi_core.errors import BrokerUnavailable, TaskNotFound, UnexpectedReply
+from qrmi_core.host import Hosted, Opening, load_settings, open_resource, state_dir
+from qrmi_core.models import AcquireRequest, TaskPlan, TaskState, TaskStatus, Usage
 from qrmi_core.payload import Payload
 from qrmi_core.polling import Clock, SystemClock
 
+_TASK_ID = re.compile("[0-9A-Za-z_-]{1,64}")
 _CONNECT_S = 5.0
 _ANSWER_S = 600.0
 """Longer than the broker takes to give up on a vendor."""
@@ -154,6 +156,15 @@ class BrokerResource(QuantumResource):
             )
         return _json(content, self.ctx.name)
 
+    def _of(self, task_id: str) -> str:
+        if not _TASK_ID.fullmatch(task_id):
+            raise TaskNotFound(self.ctx.name, task_id)
+        return f"/v1/tasks/{task_id}"
+
+    def acquire(self, request: AcquireRequest) -> str:
+        """The session is the job's lease, which somebody else gave it, and will end."""
+        return self.ctx.acquisition_token or super().acquire(request)
+
     def task_status(self, task_id: str) -> TaskState:
         return _state(self._task(task_id, 0.0), self.ctx.name)
 
@@ -168,19 +179,19 @@ class BrokerResource(QuantumResource):
 
     def _task(self, task_id: str, wait_s: float) -> Any:
         query = f"?{urlencode({'wait_s': f'{wait_s:g}'})}" if wait_s else ""
-        return self._broker.ask_json("GET", f"/v1/tasks/{quote(task_id, safe='')}{query}")
+        return self._broker.ask_json("GET", f"{self._of(task_id)}{query}")
 
     def task_stop(self, task_id: str) -> None:
-        self._broker.ask("DELETE", f"/v1/tasks/{quote(task_id, safe='')}")
+        self._broker.ask("DELETE", self._of(task_id))
 
     def task_result(self, task_id: str) -> bytes:
-        return self._broker.ask("GET", f"/v1/tasks/{quote(task_id, safe='')}/result")
+        return self._broker.ask("GET", f"{self._of(task_id)}/result")
 
     def task_logs(self, task_id: str) -> str:
-        return self._broker.ask("GET", f"/v1/tasks/{quote(task_id, safe='')}/logs").decode(errors="replace")
+        return self._broker.ask("GET", f"{self._of(task_id)}/logs").decode(errors="replace")
 
     def task_usage(self, task_id: str) -> Usage:
-        return Usage(qpu_s=float(self._broker.ask_json("GET", f"/v1/tasks/{quote(task_id, safe='')}/usage")["qpu_s"]))
+        return Usage(qpu_s=float(self._broker.ask_json("GET", f"{self._of(task_id)}/usage")["qpu_s"]))
 
     def find_task(self, key: str) -> str | None:
         found = self._broker.ask_json("GET", f"{self._path}/tasks?{urlencode({'key': key})}")["id"]
@@ -217,6 +228,13 @@ def open_brokered(opening: Opening, clock: Clock | None = None) -> Hosted:
         facts = _Facts(str(found["type"]), tuple(found["payloads"]), dict(found["settings"]))
     except (KeyError, TypeError, ValueError) as exc:
         raise UnexpectedReply(opening.name, f"the broker described it as {str(found)[:200]}") from exc
+    backend = Backend(
+        contract=CONTRACT,
+        settings=_NoSettings,
+        payloads=facts.payloads,
+        open=lambda ctx: BrokerResource(ctx, broker),
+    )
+    no_settings = load_settings(backend, opening)
     own = {name: value for name, value in opening.environment.items() if facts.settings.get(name) != value}
     if own:
         broker.close()
@@ -225,18 +243,12 @@ def open_brokered(opening: Opening, clock: Clock | None = None) -> Hosted:
     ctx = Context(
         name=opening.name,
         type=facts.type,
-        settings=_NoSettings(),
+        settings=no_settings,
         log=log.logger(resource=opening.name),
         clock=clock,
         state_dir=state_dir(opening.name),
         acquisition_token=opening.acquisition_token,
         deadline=None if opening.timeout_s is None else clock.monotonic() + opening.timeout_s,
-    )
-    backend = Backend(
-        contract=CONTRACT,
-        settings=_NoSettings,
-        payloads=facts.payloads,
-        open=lambda ctx: BrokerResource(ctx, broker),
     )
     return Hosted(backend, ctx)
 

@@ -46,11 +46,14 @@ def document_of(error: QrmiError) -> dict[str, Any]:
 
 
 def error_of(document: object, resource: str) -> QrmiError:
-    """The error that `document_of` wrote; an `UnexpectedReply` about *resource* where it is none."""
+    """The error that `document_of` wrote, about *resource* as the job calls it; else an `UnexpectedReply`."""
     name, facts = (document.get("error"), document.get("facts")) if isinstance(document, dict) else (None, None)
     cls = getattr(errors, name, None) if isinstance(name, str) else None
     if not (isinstance(cls, type) and issubclass(cls, QrmiError)) or not isinstance(facts, list):
-        return UnexpectedReply(resource, f"the broker answered {str(document)[:200]}")
+        said = document.get("message") if isinstance(document, dict) else document
+        return UnexpectedReply(resource, f"the broker answered {str(said)[:200]}")
+    if issubclass(cls, errors.ResourceError | errors.TaskError):
+        facts = [resource, *facts[1:]]
     try:
         made = cls(*map(_frozen, facts))
         str(made)
