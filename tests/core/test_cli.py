@@ -167,7 +167,9 @@ _CHATTY = """
 import os
 from qrmi_pretend import *
 
+import atexit
 print("imported")
+atexit.register(print, "at the end")
 
 class Chatty(Pretend):
     def task_start(self, payload, *, key):
@@ -190,7 +192,7 @@ def test_what_a_plugin_prints_is_not_in_the_result(install, monkeypatch, write):
     )
 
     assert "x\n" == done.stdout
-    assert ["imported", "starting", "a child"] == [
+    assert ["imported", "starting", "a child", "at the end"] == [
         line for line in done.stderr.splitlines() if not line.startswith("{")
     ]
 

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from qrmi_core import (
     Backend,
     BackendBroken,
+    BackendFault,
     ConfigError,
     Context,
     Hosted,
@@ -256,3 +257,24 @@ def test_a_wait_of_ones_own_needs_threads(tmp_path):
 
     with pytest.raises(BackendBroken, match="concurrent"):
         hosted(Selfish, tmp_path)
+
+
+@pytest.mark.usefixtures("acme")
+@pytest.mark.parametrize(
+    ("verb", "returned"),
+    [
+        ("task_start", None),
+        ("task_start", ""),
+        ("task_status", "COMPLETED"),
+        ("task_status", None),
+        ("task_result", "text"),
+        ("task_result", None),
+    ],
+)
+def test_what_a_backend_must_not_return_is_a_fault_of_the_backend(verb, returned):
+    """The user would read a traceback that blames us, and the backend's author never hear of it."""
+    with open_resource(opening()) as resource:
+        setattr(resource.inner, verb, lambda *_, **__: returned)
+        arguments = {"key": "k"} if verb == "task_start" else {}
+        with pytest.raises(BackendFault, match=f"{verb} returned {type(returned).__name__}"):
+            getattr(resource, verb)(*([Payload.from_bytes("script", b"")] if arguments else ["t"]), **arguments)

@@ -86,3 +86,26 @@ def test_no_event_holds_a_control_character():
 
     assert 1 == len(done.stderr.splitlines())
     assert done.stderr.rstrip("\n").isprintable()
+
+
+_SDK = """
+import logging, threading
+from qrmi_core import log, redaction
+redaction.remember("s3cr3t/canary+42")
+log.configure()
+logging.getLogger("sdk").warning("signing with %s", "s3cr3t/canary+42")
+def fail():
+    raise RuntimeError("bad key s3cr3t/canary+42")
+thread = threading.Thread(target=fail)
+thread.start()
+thread.join()
+"""
+
+
+def test_a_secret_in_the_words_of_a_library_is_masked():
+    """A vendor's library would log the key that we gave it."""
+    done = subprocess.run([sys.executable, "-c", _SDK], capture_output=True, text=True, check=True)
+
+    assert "signing with [redacted]" in done.stderr
+    assert "bad key [redacted]" in done.stderr
+    assert "s3cr3t" not in done.stderr

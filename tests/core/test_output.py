@@ -251,3 +251,49 @@ def test_a_standard_output_that_takes_nothing_leaves_the_result_kept(where):
 def test_standard_output_by_its_name_in_dev_is_standard_output():
     """A log that standard output is appended to would be replaced by the result."""
     assert Output.of("/dev/stdout", each_task=False) == Output.of(None, each_task=False)
+
+
+@pytest.mark.parametrize("name", ["/dev/fd/{}", "/proc/self/fd/{}", "/dev//fd/./{}", "{link}"])
+@pytest.mark.parametrize("mode", ["ab", "wb"])
+def test_a_file_that_is_open_is_added_to_and_not_replaced(tmp_path, name, mode):
+    """A log that the shell opened for us would lose its lines, and its readers the file."""
+    log = tmp_path / "log"
+    log.write_bytes(b"precious\n")
+    with log.open(mode) as file:
+        (tmp_path / "link").symlink_to(f"/dev/fd/{file.fileno()}")
+        before = log.stat().st_ino, log.read_bytes()
+        output = to(name.format(file.fileno(), link=tmp_path / "link"))
+        output.check()
+        output.save(CONTENT, "t1")
+
+    assert (before[0], before[1] + CONTENT) == (log.stat().st_ino, log.read_bytes())
+
+
+def test_a_pipe_by_its_number_gets_the_result():
+    """The shell's `>(command)` would get nothing, and the user an error after the run."""
+    reader, writer = os.pipe()
+    output = to(f"/dev/fd/{writer}")
+    output.check()
+    output.save(CONTENT, "t1")
+    os.close(writer)
+    with os.fdopen(reader, "rb") as file:
+        assert CONTENT == file.read()
+
+
+def test_a_descriptor_that_cannot_be_written_is_refused_before_anything_is_submitted(tmp_path):
+    """The task would run, and its result have no place."""
+    (tmp_path / "f").touch()
+    with (tmp_path / "f").open() as file, pytest.raises(ConfigError, match="for reading only"):
+        to(f"/dev/fd/{file.fileno()}").check()
+    with pytest.raises(ConfigError, match="Bad file descriptor"):
+        to("/dev/fd/9999").check()
+
+
+def test_the_payload_is_not_overwritten_with_the_result(tmp_path):
+    """A word too many would cost the circuit."""
+    path = tmp_path / "bell.qasm"
+    path.touch()
+    (tmp_path / "link").symlink_to(path)
+    for output in (path, tmp_path / "link"):
+        with pytest.raises(ConfigError, match="is the payload itself"):
+            to(output).check(str(path))

@@ -152,6 +152,39 @@ def parametrised(sequence: dict[str, Any]) -> None:
     sequence["operations"][0]["amplitude"]["value"] = {"expression": "index", "lhs": {"variable": "amp"}, "rhs": 0}
 
 
+def _computed(member: str) -> Callable[[dict[str, Any]], None]:
+    """Arithmetic that makes much of a harmless variable."""
+
+    def change(sequence: dict[str, Any]) -> None:
+        dtype, operator, rhs = ("int", "mul", 100_000) if member == "duration" else ("float", "pow", 1e6)
+        sequence["variables"] = {"d": {"type": dtype, "value": [1]}}
+        value = {
+            "expression": operator,
+            "lhs": {"expression": "index", "lhs": {"variable": "d"}, "rhs": 0},
+            "rhs": rhs,
+        }
+        for part in ("amplitude", "detuning") if member == "duration" else ("amplitude",):
+            sequence["operations"][0][part][member] = value
+        _endless(sequence)
+
+    return change
+
+
+def _long(sequence: dict[str, Any]) -> None:
+    """Each pulse is as long as one may be, nearly."""
+    for part in ("amplitude", "detuning"):
+        sequence["operations"][0][part]["duration"] = 9_000_000
+    sequence["operations"] *= 6
+    _endless(sequence)
+
+
+def _endless(sequence: dict[str, Any]) -> None:
+    """Take the limits off its device, so that no other check comes first."""
+    sequence["device"]["max_sequence_duration"] = 10**12
+    for channel in sequence["device"]["channels"]:
+        channel |= {"max_duration": 10**12, "max_amp": 1e300}
+
+
 def on_device(**limits: Any) -> Callable[[dict[str, Any]], None]:
     return lambda sequence: sequence["device"].update(limits)
 
@@ -379,6 +412,13 @@ def sequences() -> Iterator[BadInput]:
     yield of_sequence("variables that are a list", pulses(parametrised, variables=[1]), "$.variables: ", "a list")
     yield of_sequence("an amplitude above the channel's", pulses(parametrised, variables={"amp": 1e6}), "$.")
     crowd = [{"name": f"q{n}", "x": 5.0 * (n % 10), "y": 5.0 * (n // 10)} for n in range(100)]
+    yield of_sequence("a computed duration of a second", pulses(_computed("duration"), variables={"d": 10_000}), at, "memory")
+    yield of_sequence("a computed duration of an hour", pulses(_computed("duration"), variables={"d": 9_000_000}), "$.")
+    yield of_sequence("a computed amplitude without bound", pulses(_computed("value"), variables={"d": 9e6}), "$.")
+    yield of_sequence("many long pulses", pulses(_long), at, "in all its parts")
+    yield of_sequence(
+        "two atoms of one name", pulses(_put("register", 1, "name", value="q0")), f"{at}.register[1].name"
+    )
     yield of_sequence("a hundred atoms", pulses(_put("register", value=crowd)), at, "memory")
 
 

@@ -188,6 +188,12 @@ class Hosted(QuantumResource):
             what = redaction.mask(f"{type(exc).__name__} in {getattr(verb, '__name__', 'open')}: {exc}")
             raise BackendFault(self.ctx.name, what) from exc
 
+    def _as(self, expected: type[_T], verb: str, value: object) -> _T:
+        """What a backend returns against the contract is a fault of the backend, and said where it enters."""
+        if not isinstance(value, expected) or value == "":
+            raise BackendFault(self.ctx.name, f"{verb} returned {type(value).__name__}, not {expected.__name__}")
+        return value
+
     def _check_kind(self, payload: Payload) -> None:
         if payload.kind not in self.backend.payloads:
             kinds = ", ".join(sorted(self.backend.payloads))
@@ -200,22 +206,21 @@ class Hosted(QuantumResource):
 
     def task_start(self, payload: Payload, *, key: str) -> str:
         self._check_kind(payload)
-        return self._call(self.inner.task_start, payload, key=key)
+        return self._as(str, "task_start", self._call(self.inner.task_start, payload, key=key))
 
     def task_status(self, task_id: str) -> TaskState:
-        return self._call(self.inner.task_status, task_id)
+        return self._as(TaskState, "task_status", self._call(self.inner.task_status, task_id))
 
     def task_stop(self, task_id: str) -> None:
         self._call(self.inner.task_stop, task_id)
 
     def task_result(self, task_id: str) -> bytes:
-        return self._call(self.inner.task_result, task_id)
+        return self._as(bytes, "task_result", self._call(self.inner.task_result, task_id))
 
     def task_wait(self, task_id: str, timeout_s: float) -> TaskState:
         if self.is_told:
-            return self._guarded(
-                self.inner.task_wait, task_id, timeout_s
-            )  # concurrent, by contract: a stop is not kept waiting
+            state = self._guarded(self.inner.task_wait, task_id, timeout_s)  # concurrent: a stop is not kept waiting
+            return self._as(TaskState, "task_wait", state)
         return poll(lambda: self.task_status(task_id), timeout_s, self.ctx.clock)
 
     def task_logs(self, task_id: str) -> str:

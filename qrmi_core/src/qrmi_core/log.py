@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 from contextlib import suppress
 from typing import Any, TextIO, cast
 
@@ -37,6 +38,21 @@ def configure(level: str | None = None) -> None:
             f"${variables.LOG_LEVEL}", "", f"{word!r} is not a level", f"There are {', '.join(_LEVELS)}"
         )
     _pending = logging.getLevelNamesMapping()[word.upper()]
+    logging.lastResort = _Masked(logging.WARNING)
+    threading.excepthook = _thread_failed
+
+
+class _Masked(logging.Handler):
+    """What libraries log, where nobody else takes it: their words may hold a secret that we gave them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError):
+            sys.stderr.write(redaction.mask(self.format(record)) + "\n")
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    if failure.exc_type is not SystemExit:
+        logger().error("thread.failed", exc_info=failure.exc_value)
 
 
 @frozen

@@ -61,7 +61,7 @@ def refusing(place: Place, problem: str, remedy: str) -> Iterator[None]:
         with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
-    except (PayloadError, KeyboardInterrupt, SystemExit):
+    except (PayloadError, MemoryError, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as exc:
         raise place.error(f"{problem}: {_reasons(exc)}", remedy) from exc

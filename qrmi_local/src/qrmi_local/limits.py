@@ -6,7 +6,7 @@ import json
 import os
 import resource
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +22,9 @@ _UNLIMITED = 1 << 60
 
 _SPARE = 0.05
 """Part of the free memory that stays free, for the interpreter and whatever is no array."""
+
+_OWN_BYTES = 256 << 20
+"""What the libraries and their threads take while they compute."""
 
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB")
 
@@ -191,3 +194,24 @@ def target(settings: Settings) -> str:
         "description": f"{method} simulation on this node; all qubits are connected",
     }
     return json.dumps({"configuration": configuration, "properties": None})
+
+
+@contextmanager
+def bounded_memory(more_bytes: int | None) -> Iterator[None]:
+    """Let this process have so much more memory; then it gets a MemoryError, instead of swapping the node away.
+
+    What no plan can foresee, a matrix product state that grows, must fail like this.
+    """
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    with suppress(OSError, ValueError):
+        if more_bytes is not None:
+            resource.setrlimit(resource.RLIMIT_DATA, (_data_bytes() + _OWN_BYTES + more_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
+def _data_bytes() -> int:
+    """The private memory of this process, as `RLIMIT_DATA` counts it."""
+    return int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()

@@ -24,6 +24,8 @@ from qrmi_local.settings import Settings
 
 _MAX_NS = 10_000_000
 """Longest duration, nanoseconds: a sequence is sampled every nanosecond before anything else is known of it."""
+_CHECK_BYTES = 64 << 20
+"""What checking a sequence may take, beside what the libraries do: it believes the durations it computes."""
 _LEVEL_BYTES = 2000
 """What QuTiP holds for one state of the basis: operators and the solver's vectors; measured with 10 to 14 atoms."""
 _SHOT_BYTES = 300
@@ -76,20 +78,24 @@ def prepare(document: object, source: str, settings: Settings) -> Prepared:
         raise (place / "job_runs").error(f"{runs} runs cannot be made", "Ask for at least 1")
     at = place / "sequence"
     written = _unwrapped(fields.get("sequence"), at)
-    atoms = len(member(written.get("register"), at / "register", list, "a list of atoms"))
+    register = member(written.get("register"), at / "register", list, "a list of atoms")
+    atoms = len(register)
+    _check_names(register, at / "register")
     allowed = limits.memory_allowed(settings.memory_limit_bytes)
     _check_memory(atoms, 2, runs, allowed, at)
     _check_durations(written, at)
-    sequence = _read(written, at)
-    sequence = _built(sequence, fields.get("variables"), place)
-    sequence = _measured(sequence, at)
+    try:
+        with limits.bounded_memory(_CHECK_BYTES):
+            sequence = _measured(_built(_read(written, at), fields.get("variables"), place), at)
+            levels = _levels(sequence, at)
+    except MemoryError as exc:
+        raise at.error("takes too much memory to be sampled", f"Use at most {_MAX_NS:,} ns in all") from exc
     device = sequence.device
     if device.max_runs is not None and runs > device.max_runs:
         raise (place / "job_runs").error(
             f"{runs} runs are more than the {device.max_runs} of {device.name}",
             "Ask for fewer, or submit several tasks",
         )
-    levels = _levels(sequence, at)
     plan = TaskPlan(
         kind="pulser",
         qubits=atoms,
@@ -149,18 +155,31 @@ def _check_memory(atoms: int, levels: int, runs: int, allowed: int, place: Place
     return state + results
 
 
+def _check_names(register: list[Any], place: Place) -> None:
+    """Refuse two atoms of one name: Pulser would take them for one."""
+    names = [atom.get("name") for atom in register if isinstance(atom, dict)]
+    for index, name in enumerate(names):
+        if isinstance(name, str) and name in names[:index]:
+            raise (place / index / "name").error(f"{shown(name)} is the name of another atom", "Give each atom its own")
+
+
 def _check_durations(written: object, place: Place) -> None:
     """Refuse times that no sequence has, before arrays of that length are made."""
     left = [written]
+    total = 0.0
     while left:
         value = left.pop()
         if isinstance(value, dict):
             for key, inner in value.items():
                 if key in ("duration", "time") and type(inner) in (int, float) and not inner <= _MAX_NS:
                     raise place.error(f"has a {key} of {inner:g} ns", f"Use at most {_MAX_NS:,} ns")
+                if key in ("duration", "time") and type(inner) in (int, float):
+                    total += inner
                 left.append(inner)
         elif isinstance(value, list):
             left.extend(value)
+    if total > _MAX_NS:
+        raise place.error(f"lasts {total:g} ns in all its parts", f"Use at most {_MAX_NS:,} ns")
 
 
 def _built(sequence: Sequence, given: object, place: Place) -> Sequence:
@@ -213,9 +232,10 @@ def _measured(sequence: Sequence, place: Place) -> Sequence:
 def _levels(sequence: Sequence, place: Place) -> int:
     """How many states of each atom the simulator keeps: those of the bases that pulses other than 0 drive."""
     with refusing(place, "cannot be sampled", _REMEDY):
-        driven = sample(sequence).used_bases or {
-            "XY" if sequence.get_addressed_bases() == ("XY",) else "ground-rydberg"
-        }
+        samples = sample(sequence)
+        driven = samples.used_bases or {"XY" if sequence.get_addressed_bases() == ("XY",) else "ground-rydberg"}
+    if not all(np.isfinite(part).all() for one in samples.samples_list for part in (one.amp, one.det, one.phase)):
+        raise (place / "operations").error("drive with a value without bound", "Use finite values")
     measured = sequence.get_measurement_basis()
     if measured not in driven:
         problem = f"is {measured}, but the pulses drive {', '.join(sorted(driven))} only"

@@ -112,19 +112,17 @@ def run_command(prog: str, module: str, words: list[str]) -> int:
 
 @contextlib.contextmanager
 def _result_only() -> Iterator[None]:
-    """Keep standard output for the result: what plugins, libraries and their children print goes to standard error."""
+    """Keep standard output for the result: what plugins, libraries and their children print goes to standard error.
+
+    That holds until the process ends: what they print then is no result either.
+    """
     global _out  # noqa: PLW0603 - there is one standard output
     outer = sys.stdout
     if outer is sys.__stdout__ and isinstance(outer, io.TextIOWrapper):
-        kept = os.dup(1)
-        os.dup2(2, 1)
-        with open(kept, "w", encoding=outer.encoding) as _out:
-            try:
-                yield
-            finally:
-                outer.flush()
-                os.dup2(kept, 1)
-                _out = None
+        if _out is None:
+            _out = open(os.dup(1), "w", encoding=outer.encoding)  # noqa: SIM115 - as long as the process
+            os.dup2(2, 1)
+        yield
     else:  # somebody runs us in a process of their own
         _out, sys.stdout = outer, sys.stderr
         try:

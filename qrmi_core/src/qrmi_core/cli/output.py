@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import stat
@@ -18,8 +19,8 @@ from qrmi_core.errors import ConfigError, QrmiError, ResultNotSaved
 from qrmi_core.host import state_root
 
 _STDOUT = "standard output"
-_STDOUT_NAMES = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
-"""By these names it may be a file, which must be added to, not replaced."""
+_DESCRIPTOR = re.compile(r"(?:/dev/fd|/proc/(?:self|thread-self|\d+)/fd)/(\d+)")
+_STANDARD = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 
 
 @frozen
@@ -27,6 +28,8 @@ class Output:
     """A file, or standard output where there is none."""
 
     path: Path | None
+    descriptor: int | None = None
+    """Of an open file that *path* stands for: it must be added to, not replaced."""
 
     @classmethod
     def of(cls, text: str | None, *, each_task: bool, environ: Mapping[str, str] = os.environ) -> Output | None:
@@ -57,20 +60,25 @@ class Output:
             return values[match.group()]
 
         name = re.sub(r"%.?", fill, text)
-        return cls(None if name in _STDOUT_NAMES else Path(name))
+        descriptor = _descriptor(name)
+        return cls(None) if descriptor == 1 else cls(Path(name), descriptor)
 
     @property
     def name(self) -> str:
         """For messages."""
         return _STDOUT if self.path is None else str(self.path)
 
-    def check(self) -> None:
-        """Before anything is submitted: can it be written?
+    def check(self, payload: str = "-") -> None:
+        """Before anything is submitted: can it be written, and is it not the file of the *payload*?
 
         Raises:
             ConfigError: it cannot.
         """
-        if cause := _obstacle(self.path):
+        with suppress(OSError):
+            if self.path is not None and payload != "-" and os.path.samefile(self.path, payload):
+                raise ConfigError.one(self.name, "", "is the payload itself", "Choose another OUTPUT")
+        cause = _obstacle(self.path) if self.descriptor is None else _unwritable(self.descriptor)
+        if cause:
             raise ConfigError.one(self.name, "", cause, "Choose another OUTPUT. Nothing was submitted")
 
     def save(self, content: bytes, task_id: str) -> None:
@@ -82,6 +90,9 @@ class Output:
         try:
             if self.path is None:
                 write(content if content.endswith(b"\n") else content + b"\n")
+            elif self.descriptor is not None:
+                with open(self.descriptor, "wb", closefd=False) as file:
+                    file.write(content)
             else:
                 _write(self.path, content)
         except OSError as exc:
@@ -109,6 +120,30 @@ def _obstacle(path: Path | None) -> str | None:
     except OSError as exc:
         return f"cannot be written: {exc.strerror}"
     return None
+
+
+def _descriptor(name: str) -> int | None:
+    """The number of the open file that *name* stands for, also by way of symbolic links."""
+    for _ in range(40):
+        folder, last = os.path.split(os.path.abspath(name))
+        name = os.path.join(folder, last)
+        if name in _STANDARD:
+            return _STANDARD[name]
+        if match := _DESCRIPTOR.fullmatch(name) or _DESCRIPTOR.fullmatch(os.path.join(os.path.realpath(folder), last)):
+            return int(match[1])
+        try:
+            name = os.path.join(folder, os.readlink(name))
+        except OSError:
+            return None
+    return None
+
+
+def _unwritable(descriptor: int) -> str | None:
+    try:
+        access = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE
+    except OSError as exc:
+        return f"cannot be written: {exc.strerror}"
+    return "cannot be written: it is open for reading only" if access == os.O_RDONLY else None
 
 
 def _real(path: Path) -> Path:

@@ -127,7 +127,7 @@ def run_payload(args: argparse.Namespace, *, payload: str, output: str | None, m
         )
         opening = job.find(args.qpu, config_path=args.config)
         what = intake.read(payload, options)
-        target.check()
+        target.check(payload)
         if args.dry_run:
             return _plan(opening, what)
         return _execute(args, opening, what, target, listener)

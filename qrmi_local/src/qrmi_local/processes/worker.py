@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,13 +15,11 @@ import attrs
 
 from qrmi_core.errors import ConfigError, PayloadError
 from qrmi_core.payload import parse_json
+from qrmi_local import limits
 from qrmi_local.processes.channel import Message, end_with_parent, receive, send
 from qrmi_local.processes.folder import write_atomically
 from qrmi_local.processes.lean import import_pulser_lean
 from qrmi_local.settings import Settings
-
-_OWN_BYTES = 256 << 20
-"""What the libraries and their threads take while they compute."""
 
 
 def work(channel: socket.socket, parent_pid: int) -> NoReturn:
@@ -59,9 +55,14 @@ def _work_on(channel: socket.socket, message: Message, folder: Path) -> None:
     send(channel, **{"is": "accepted", "plan": attrs.asdict(prepared.plan)})
     if message["do"] == "plan":
         return
-    with _memory_limited(prepared.plan.memory_allowed_bytes):
+    with limits.bounded_memory(prepared.plan.memory_allowed_bytes):
         content = prepared.run()
-    write_atomically(folder / "result", content)
+    try:
+        write_atomically(folder / "result", content)
+    except OSError as exc:
+        reason = f"its result cannot be stored in {folder}: {exc.strerror}. Free space there, or set QRMI_STATE_DIR"
+        send(channel, **{"is": "failed", "reason": reason})
+        return
     plan = prepared.plan
     sys.stderr.write(
         f"{plan.kind}: {plan.qubits} qubits, {plan.shots} shots, method {plan.method}, "
@@ -81,24 +82,6 @@ def simulator(kind: str) -> Any:
     from qrmi_local import gates
 
     return gates
-
-
-@contextlib.contextmanager
-def _memory_limited(allowed_bytes: int | None) -> Iterator[None]:
-    """What no plan can foresee, a matrix product state that grows, fails instead of swapping the node away."""
-    before = resource.getrlimit(resource.RLIMIT_DATA)
-    with contextlib.suppress(OSError, ValueError):
-        if allowed_bytes is not None:
-            resource.setrlimit(resource.RLIMIT_DATA, (_data_bytes() + _OWN_BYTES + allowed_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_DATA, before)
-
-
-def _data_bytes() -> int:
-    """The private memory of this process, as `RLIMIT_DATA` counts it."""
-    return int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
 
 
 def _one_line(exc: BaseException) -> str:
