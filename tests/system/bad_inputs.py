@@ -412,8 +412,9 @@ def sequences() -> Iterator[BadInput]:
     yield of_sequence("variables that are a list", pulses(parametrised, variables=[1]), "$.variables: ", "a list")
     yield of_sequence("an amplitude above the channel's", pulses(parametrised, variables={"amp": 1e6}), "$.")
     crowd = [{"name": f"q{n}", "x": 5.0 * (n % 10), "y": 5.0 * (n // 10)} for n in range(100)]
-    yield of_sequence("a computed duration of a second", pulses(_computed("duration"), variables={"d": 10_000}), at, "memory")
-    yield of_sequence("a computed duration of an hour", pulses(_computed("duration"), variables={"d": 9_000_000}), "$.")
+    for span, number in (("a second", 10_000), ("an hour", 9_000_000)):
+        endless = pulses(_computed("duration"), variables={"d": number})
+        yield of_sequence(f"a computed duration of {span}", endless, at, "memory")
     yield of_sequence("a computed amplitude without bound", pulses(_computed("value"), variables={"d": 9e6}), "$.")
     yield of_sequence("many long pulses", pulses(_long), at, "in all its parts")
     yield of_sequence(

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 
 from attrs import define, evolve, field, frozen
 
-from qrmi_core import log, protocol
+from qrmi_core import log, protocol, variables
 from qrmi_core.backend import CONTRACT, Backend, Context, QuantumResource
 from qrmi_core.declarations import settings
 from qrmi_core.errors import BrokerUnavailable, TaskNotFound, UnexpectedReply
@@ -28,7 +28,7 @@ _ANSWER_S = 600.0
 """Longer than the broker takes to give up on a vendor."""
 
 
-@settings(prefix="QRMI_BROKERED")
+@settings(prefix=variables.BROKER_SUFFIX)
 class _NoSettings:
     """What a resource behind the broker needs to know, the broker knows."""
 
