@@ -189,7 +189,7 @@ def usage(db: sqlite3.Connection, since: float) -> list[sqlite3.Row]:
     return db.execute(
         "SELECT g.cluster, g.job_id, g.uid, g.user, g.account, l.resource,"
         " count(DISTINCT l.fence) AS leases, count(t.id) AS tasks, coalesce(sum(t.qpu_s), 0) AS qpu_s,"
-        " sum(DISTINCT coalesce(l.released_at, ?) - l.acquired_at) AS held_s, max(l.end_reason) AS end_reason"
+        " max(coalesce(l.released_at, ?) - l.acquired_at) AS held_s, max(l.end_reason) AS end_reason"
         ' FROM grants g JOIN leases l ON l."grant" = g.id LEFT JOIN tasks t ON t.fence = l.fence'
         " WHERE l.acquired_at >= ? GROUP BY g.row, l.resource ORDER BY g.row",
         (time.time(), since),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import socket
 from collections.abc import Mapping
@@ -209,6 +210,26 @@ class BrokerResource(QuantumResource):
 
     def close(self) -> None:
         self._broker.close()
+
+
+def socket_here(environ: Mapping[str, str] = os.environ) -> str | None:
+    """The socket of the broker that this process can reach, if there is one: the job's, or this node's."""
+    found = [value for name, value in environ.items() if name.endswith(f"_{variables.BROKER_SUFFIX}") and value]
+    chosen = environ.get(variables.BROKER_SOCKET) or next(iter(found), protocol.SOCKET)
+    return chosen if os.path.exists(chosen) or variables.BROKER_SOCKET in environ else None
+
+
+def tasks_at(socket_path: str) -> BrokerResource:
+    """The user's tasks at the broker, whichever resource they ran on. No lease is needed to look at them."""
+    ctx = Context(
+        name="qrmid",
+        type="broker",
+        settings=_NoSettings(),
+        log=log.logger(),
+        clock=SystemClock(),
+        state_dir=state_dir("qrmid"),
+    )
+    return BrokerResource(ctx, Broker(socket_path))
 
 
 def open_brokered(opening: Opening, clock: Clock | None = None) -> Hosted:

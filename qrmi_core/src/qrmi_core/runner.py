@@ -90,6 +90,21 @@ class TaskRunner:
         self.listener.event("task.cancelling", task_id=self.task_id, why=why)
         return self._cancelled(task, key, why, limit_s)
 
+    def submit(self, payload: Payload, *, key: str | None = None) -> str:
+        """Submit *payload* in a session that somebody else acquired, and return the task's id without waiting.
+
+        Raises:
+            PayloadError, ConfigError, AuthorizationRefused: nothing was submitted.
+            ResourceUnavailable: the message says how to submit it again.
+        """
+        ctx = self.resource.ctx
+        self.hooks.authorize(self.task_run, ctx.name)
+        self.listener.event("task.submitting", resource=ctx.name, type=ctx.type, kind=payload.kind)
+        task_id = self.task_id = self._start(payload, key or str(uuid.uuid4()))
+        self.listener.event("task.started", task_id=task_id, kind=payload.kind, size_bytes=payload.size_bytes)
+        self._notify("qrmi_task_started", resource=ctx.name, task_id=task_id)
+        return task_id
+
     def _cancelled(self, task: _Background, key: str, why: str, limit_s: float | None) -> bytes:
         """Stop the task and settle how it ended: a stop may lose to completion, and then the result counts.
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "resources": ("qrmi_core.cli.resources", "list the resources that you can use"),
+    "task": ("qrmi_core.cli.task", "look after a task by its id: status, result, logs, cancel"),
     "result": ("qrmi_core.cli.result", "look at a result: show, plot"),
     "config": ("qrmi_core.cli.config", "check a qrmi_config.json, or print its JSON Schema"),
     "doctor": ("qrmi_core.cli.doctor", "say what is installed, what is wrong and how to mend it"),

@@ -15,6 +15,7 @@ from qrmi_core.cli import show
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qrmi_core.backend import Backend
+    from qrmi_core.host import Opening
 
 INTERMIXED = True
 IMPORT_S = 20.0
@@ -138,6 +139,9 @@ def _resources(config_path: str | None) -> Iterator[Finding]:
     if not found:
         yield "resources", "note", "none is configured, and no installed backend offers a default"
     for opening in found:
+        if opening.broker is not None:
+            yield _brokered(opening)
+            continue
         try:
             host.load_settings(_loaded(opening.type), opening)
         except BackendNotInstalled as exc:
@@ -146,6 +150,18 @@ def _resources(config_path: str | None) -> Iterator[Finding]:
             yield f"resource {opening.name}", "WRONG", mask(" ".join(str(exc).split()))
         else:
             yield f"resource {opening.name}", "ok", f"type {opening.type}, from {opening.source}"
+
+
+def _brokered(opening: Opening) -> Finding:
+    from qrmi_core import host
+    from qrmi_core.errors import QrmiError
+
+    what = f"resource {opening.name}"
+    try:
+        host.open_resource(opening).close()
+    except QrmiError as exc:
+        return what, "WRONG", " ".join(str(exc).split())
+    return what, "ok", f"type {opening.type}, through the broker at {opening.broker}"
 
 
 def _state() -> Iterator[Finding]:

@@ -52,6 +52,8 @@ def _status(opening: Opening, check: bool) -> str:
     from qrmi_core.redaction import mask
 
     try:
+        if opening.broker is not None and not check:
+            return "leased"
         if not check:
             host.load_settings(registry.backend(opening.type), opening)
             return "configured"

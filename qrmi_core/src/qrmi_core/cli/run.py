@@ -80,6 +80,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--each-task", action="store_true", help="in a step of several tasks let each one submit; OUTPUT needs %%t"
     )
+    parser.add_argument("--no-wait", action="store_true", help="submit, print the task's id, and end; see qrmi task")
     parser.add_argument("--dry-run", action="store_true", help="check everything, say what would run, submit nothing")
 
 
@@ -106,6 +107,8 @@ def run_payload(args: argparse.Namespace, *, payload: str, output: str | None, m
         from qrmi_core.errors import ConfigError
 
         log.configure()
+        if args.no_wait and output is not None:
+            raise ConfigError.one("--no-wait", "", "leaves no result to write", "Leave OUTPUT out: qrmi task result")
         target = Output.of(output, each_task=args.each_task)
         if target is None:
             return 0
@@ -130,6 +133,8 @@ def run_payload(args: argparse.Namespace, *, payload: str, output: str | None, m
         target.check(payload)
         if args.dry_run:
             return _plan(opening, what)
+        if args.no_wait:
+            return _submit(args, opening, what, listener)
         return _execute(args, opening, what, target, listener)
 
 
@@ -179,6 +184,20 @@ def _execute(args: argparse.Namespace, opening: Opening, payload: Payload, outpu
             for number in ending:
                 signal.signal(number, signal.SIG_DFL)
     listener.event("result.written", output=output.name, size_bytes=len(content))
+    return 0
+
+
+def _submit(args: argparse.Namespace, opening: Opening, payload: Payload, listener: Listener) -> int:
+    from qrmi_core.errors import ConfigError
+    from qrmi_core.host import open_resource
+    from qrmi_core.runner import TaskRunner
+
+    if opening.acquisition_token is None:
+        problem = f"needs a lease that outlives qrun, and {opening.name} has none"
+        raise ConfigError.one("--no-wait", "", problem, "Use it in a job whose resource is behind the broker, or wait")
+    with open_resource(opening) as resource:
+        task_id = TaskRunner(resource, listener).submit(payload, key=args.key)
+    show(f"{task_id}\n")
     return 0
 
 
