@@ -1,0 +1,131 @@
+"""The broker: leases, tasks over the backend's own time, and what many of both cost."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from measure import Row
+
+TESTS = Path(__file__).parents[1]
+LEASES, FEW, MANY = 1000, 1000, 10_000
+_THREADS = 16
+
+
+def rows(rounds: int) -> list[Row]:
+    """Measure."""
+    sys.path[:0] = [str(TESTS / "broker"), str(TESTS / "broker" / "installed")]
+    from daemon import Daemon, fake
+
+    with tempfile.TemporaryDirectory(prefix="qrmid-") as name:
+        folder = Path(name)
+        os.environ["QRMI_STATE_DIR"] = str(folder / "mine")
+        daemon = Daemon(folder, [fake(folder / "service", lanes=LEASES)]).start()
+        try:
+            return [_leases(daemon, 20 * rounds), _task(daemon, 10 * rounds), *_many(daemon, is_full=rounds > 5)]
+        finally:
+            daemon.stop()
+
+
+def _leases(daemon, rounds: int) -> Row:
+    taken = []
+    for job in range(rounds + 20):
+        started = time.perf_counter()
+        granted = daemon.ask("fez", job=job)
+        daemon.release(granted["id"])
+        taken.append(time.perf_counter() - started)
+    taken = sorted(taken[20:])
+    p99 = taken[int(0.99 * len(taken))]
+    return Row(
+        "broker acquire + release, durable",
+        "p99 <= 10 ms",
+        f"p99 {p99 * 1000:.1f} ms",
+        p99 <= 0.010,
+        f"median {statistics.median(taken) * 1000:.1f} ms of {rounds}; new connections each, a session is two files",
+    )
+
+
+def _task(daemon, rounds: int) -> Row:
+    from daemon import ENDPOINT, KEY
+
+    from qrmi_core import Opening, Payload, open_resource
+
+    environment = {ENDPOINT: str(daemon.folder / "service"), "QRMI_FAKE_API_KEY": KEY}
+    direct = Opening(name="fez", type="fake", environment=environment, source="bench")
+    payload = Payload.from_bytes("script", b'{"runs_s": 0}')
+    granted = daemon.ask("fez", job=10**6)
+    taken: dict[str, list[float]] = {"direct": [], "brokered": []}
+    with open_resource(direct) as one, open_resource(daemon.opening(granted, "fez")) as other:
+        for index in range(rounds + 10):
+            for name, resource in (("direct", one), ("brokered", other)):
+                started = time.perf_counter()
+                task = resource.task_start(payload, key=f"{name}-{index}")
+                resource.task_wait(task, 60)
+                resource.task_result(task)
+                taken[name].append(time.perf_counter() - started)
+    daemon.release(granted["id"])
+    own, brokered = (statistics.median(values[10:]) for values in taken.values())
+    return Row(
+        "one brokered task (start, wait, result) over the backend's own time",
+        "<= 5 ms",
+        f"{(brokered - own) * 1000:.1f} ms",
+        brokered - own <= 0.005,
+        f"{brokered * 1000:.1f} ms beside {own * 1000:.1f} ms",
+    )
+
+
+def _many(daemon, *, is_full: bool) -> list[Row]:
+    """A thousand leases at once, and then ten tasks on each; memory after the first thousand, and after all."""
+    from qrmi_core import Payload, TaskStatus, open_resource
+
+    leases, many = (LEASES, MANY) if is_full else (100, 1000)
+    payload = Payload.from_bytes("script", b'{"runs_s": 0}')
+    with ThreadPoolExecutor(_THREADS) as pool:
+        started = time.perf_counter()
+        granted = list(pool.map(lambda job: daemon.ask("fez", job=2 * 10**6 + job), range(leases)))
+        leased_s = time.perf_counter() - started
+        held = len(daemon.leases())
+
+        def run(number: int) -> bool:
+            with open_resource(daemon.opening(granted[number % leases], "fez")) as resource:
+                task = resource.task_start(payload, key=f"many-{number}")
+                state = resource.task_wait(task, 120)
+                return state.status is TaskStatus.COMPLETED and resource.task_result(task) == payload.read()
+
+        started = time.perf_counter()
+        few = many // 10
+        kept = sum(pool.map(run, range(few)))
+        before = _holds(daemon.process.pid)
+        kept += sum(pool.map(run, range(few, many)))
+        after = _holds(daemon.process.pid)
+        took_s = time.perf_counter() - started
+        list(pool.map(lambda one: daemon.release(one["id"]), granted))
+    log = (daemon.folder / "service" / "log").read_text()
+    lost = many - kept + leases - held + log.count("session.opened") - log.count("session.closed")
+    most = max(now / then for now, then in zip(after, before, strict=True))
+    return [
+        Row(
+            f"{leases:,} concurrent leases, {many:,} tasks through one broker",
+            "nothing lost",
+            f"{lost} lost",
+            lost == 0,
+            f"leases in {leased_s:.1f} s, tasks at {many / took_s:.0f} per second, {_THREADS} clients",
+        ),
+        Row(
+            f"resident memory and descriptors after {many:,} tasks",
+            f"<= 1.1x those after {few:,}",
+            f"{most:.2f}x",
+            most <= 1.1,
+            f"{after[0] / 1e6:.0f} MB and {after[1]} beside {before[0] / 1e6:.0f} MB and {before[1]}",
+        ),
+    ]
+
+
+def _holds(pid: int) -> tuple[int, int]:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE"), len(os.listdir(f"/proc/{pid}/fd"))
