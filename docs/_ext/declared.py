@@ -11,6 +11,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Iterable, Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,7 @@ def commands() -> Iterator[str]:
     """Every command with its options, as its parser declares them."""
     entries = [("qrun", "qrmi_core.cli.run"), ("qrmi_task_runner", "qrmi_core.cli.run_named")]
     entries += [(f"qrmi {word}", module) for word, (module, _) in cli.COMMANDS.items()]
+    entries += [(f"qrmi {point.name}", point.module) for point in sorted(entry_points(group="qrmi.commands"))]
     for prog, module in entries:
         parser = cli.Parser(prog=prog, formatter_class=_AsWideAsThePage)
         importlib.import_module(module).configure(parser)
