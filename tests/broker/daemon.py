@@ -137,9 +137,10 @@ class Daemon:
     def opening(self, granted: Mapping[str, Any], name: str) -> Opening:
         """How a job opens the resource that it was granted."""
         environment = granted["environment"]
+        names, types = (environment[f"QRMI_JOB_QPU_{what}"].split(",") for what in ("RESOURCES", "TYPES"))
         return Opening(
             name=name,
-            type=dict(zip(*(environment[f"QRMI_JOB_QPU_{what}"].split(",") for what in ("RESOURCES", "TYPES")), strict=True))[name],
+            type=types[names.index(name)],
             environment={},
             source="the job",
             broker=environment[f"{name}_QRMI_BROKER"],
