@@ -20,47 +20,47 @@ def _values(document: Any) -> dict[str, float]:
     return {label: value for label, value, _ in view.values}
 
 
-def bell(document: Any) -> None:
+def bell(document: Any, slack: float = 1.0) -> None:
     """Only 00 and 11, each 50 +- 3 %."""
     counts = _counts(document)
     assert {"00", "11"} == set(counts)
-    assert abs(counts["00"] / sum(counts.values()) - 0.5) <= 0.03
+    assert abs(counts["00"] / sum(counts.values()) - 0.5) <= 0.03 * slack
 
 
-def ghz20(document: Any) -> None:
+def ghz20(document: Any, slack: float = 1.0) -> None:
     """Only all 0 and all 1, each 50 +- 4 %."""
     counts = _counts(document)
     assert {"0" * 20, "1" * 20} == set(counts)
     assert 2048 == sum(counts.values())
-    assert abs(counts["0" * 20] / 2048 - 0.5) <= 0.04
+    assert abs(counts["0" * 20] / 2048 - 0.5) <= 0.04 * slack
 
 
-def h2(document: Any) -> None:
+def h2(document: Any, slack: float = 1.0) -> None:
     """The exact ground state energy of the operator, three standard errors wide."""
-    assert abs(_values(document)["value"] - -1.8572750302) <= 0.03
+    assert abs(_values(document)["value"] - -1.8572750302) <= 0.03 * slack
 
 
-def broadcast(document: Any) -> None:
+def broadcast(document: Any, slack: float = 1.0) -> None:
     """Two observables times three parameter sets."""
     expected = {"[0, 0]": 1.0, "[0, 1]": 0.540302, "[0, 2]": 0.764842, "[1, 0]": 0.5, "[1, 1]": 0.371300,
                 "[1, 2]": -0.551612}  # fmt: skip
     values = _values(document)
     assert expected.keys() == values.keys()
     for label, value in expected.items():
-        assert abs(values[label] - value) <= 0.06, (label, value, values[label])
+        assert abs(values[label] - value) <= 0.06 * slack, (label, value, values[label])
 
 
-def blockade(document: Any) -> None:
+def blockade(document: Any, slack: float = 1.0) -> None:
     """Two atoms within the blockade radius share one excitation."""
     counts = _counts(document)
     assert 1000 == sum(counts.values())
-    assert abs(counts.get("01", 0) - 500) <= 80
-    assert counts.get("00", 0) + counts.get("11", 0) <= 10
+    assert abs(counts.get("01", 0) - 500) <= 80 * slack
+    assert counts.get("00", 0) + counts.get("11", 0) <= 10 * slack
 
 
-def antiferromagnet(document: Any) -> None:
+def antiferromagnet(document: Any, slack: float = 1.0) -> None:
     """A 3x3 square ends as a checkerboard."""
-    assert _counts(document)["101010101"] >= 960
+    assert _counts(document)["101010101"] >= 1000 - 40 * slack
 
 
 def asymmetric(document: Any) -> None:
@@ -68,7 +68,7 @@ def asymmetric(document: Any) -> None:
     assert {"001"} == set(_counts(document))
 
 
-CHECKS: dict[str, Callable[[Any], None]] = {
+CHECKS: dict[str, Callable[[Any, float], None]] = {
     "sampler_bell.json": bell,
     "sampler_ghz20_isa.json": ghz20,
     "estimator_h2.json": h2,

@@ -11,6 +11,8 @@ from .physics import CHECKS, asymmetric, bell
 
 FIXED_SEED = "20260101"
 RANDOM_SEEDS = [str(random.SystemRandom().randrange(2**32)) for _ in range(3)]
+SLACK = 5 / 3
+"""Three standard errors become five: of random seeds, one in a hundred runs has one that is further out than three."""
 FORMS = [(name, qiskit) for name in CHECKS for qiskit in ((None,) if name.startswith("pulser") else (False, True))]
 
 
@@ -36,7 +38,7 @@ def test_a_sample_comes_to_its_physics(start, data, tmp_path, name, qiskit):
     payload = _payload(data, tmp_path, name, qiskit)
     for seed in [FIXED_SEED, *RANDOM_SEEDS]:
         document = json.loads(_run(start, payload, seed)[1])
-        CHECKS[name](document)
+        CHECKS[name](document, 1.0 if seed == FIXED_SEED else SLACK)
         assert ("__type__" in document) == bool(qiskit), f"the form that was asked for (seed {seed})"
 
 
