@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import inspect
+import json
 import re
 from collections.abc import Iterable, Iterator
 from importlib.metadata import entry_points
@@ -172,6 +173,33 @@ def every_hook() -> Iterator[str]:
         yield _entry("py:function", f"{name}({words}) -> {signature.return_annotation}", inspect.getdoc(hook) or "")
 
 
+def http() -> Iterator[str]:
+    """Every operation of the protocol, from the same document that the broker is tested against."""
+    from qrmi_broker import openapi
+
+    document = openapi.document()
+    for tag, title in (("jobs", "What jobs may ask"), ("administrators", "What Slurm and administrators may ask")):
+        yield f"## {title}"
+        for path, methods in document["paths"].items():
+            for method, operation in methods.items():
+                if tag in operation["tags"]:
+                    yield from _operation(f"{method.upper()} {path}", operation)
+    yield "## Bodies"
+    for name, schema in document["components"]["schemas"].items():
+        yield f"### {name}\n\n```json\n{json.dumps(schema, indent=1)}\n```"
+
+
+def _operation(name: str, operation: dict[str, Any]) -> Iterator[str]:
+    yield f"(operation-{operation['operationId'].replace('_', '-')})="
+    yield f"### `{name}`"
+    yield operation["summary"]
+    rows = [f"`{one['name']}` ({one['in']})" for one in operation["parameters"]]
+    answers = [status for status in operation["responses"] if status != "default"]
+    if "security" in operation:
+        rows.append("`Authorization: Bearer <acquisition token>`")
+    yield (f"Takes {', '.join(rows)}. " if rows else "") + f"Answers {', '.join(answers)}, or an error."
+
+
 def fragments() -> Iterator[str]:
     """The changes since the last release, one file each."""
     for path in sorted((Path(__file__).parents[1] / "changelog.d").glob("*.md")):
@@ -208,6 +236,7 @@ PARTS = {
     "error-tree": tree,
     "errors": every_error,
     "hooks": every_hook,
+    "protocol": http,
     "fragments": fragments,
 }
 

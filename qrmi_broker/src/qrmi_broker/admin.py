@@ -78,7 +78,7 @@ async def release(request: web.Request) -> web.Response:
     reason = request.query.get("reason", "released")
     if grant is not None:
         ending = asyncio.ensure_future(request.app[BROKER].leases.release(grant, reason[:200]))
-        done, _ = await asyncio.wait([ending], timeout=_seconds(request))
+        done, _ = await asyncio.wait([ending], timeout=_number(request, "wait_s", 0.0, most=3600))
         if not done:
             return web.json_response({"state": "releasing"}, status=202)
     return web.json_response({"state": "released"})
@@ -120,7 +120,7 @@ async def resume(request: web.Request) -> web.Response:
 
 async def usage(request: web.Request) -> web.Response:
     """What was used, by job and resource, since a moment (seconds since the epoch)."""
-    since = float(request.query.get("since", "0"))
+    since = _number(request, "since", 0.0, most=1e12)
     rows = await request.app[BROKER].ledger.do(lambda db: records.usage(db, since))
     return web.json_response({"usage": [dict(row) for row in rows]})
 
@@ -164,7 +164,7 @@ def _found(request: web.Request, grant: Grant) -> dict[str, object]:
     found: dict[str, object] = {"id": grant.id, "state": grant.state}
     names = {lease.resource for lease in grant.leases}
     if grant.state == "granted":
-        socket_path = str(request.app[SOCKET])
+        socket_path = request.get("socket_path", request.app[SOCKET])
         found["environment"] = jobenv.environment(grant, broker.vendors, broker.tokens, socket_path)
         found["warnings"] = [
             f"{one.name}: no such resource; the job goes on without it" for one in grant.wanted if one.name not in names
@@ -206,13 +206,15 @@ def _known(request: web.Request) -> str:
     return name
 
 
-def _seconds(request: web.Request) -> float:
+def _number(request: web.Request, name: str, default: float, *, most: float) -> float:
     try:
-        found = float(request.query.get("wait_s", "0"))
+        found = float(request.query.get(name, default))
     except ValueError:
         found = math.nan
-    return found if 0 <= found <= 3600 else ANSWER_S
+    if not 0 <= found <= most:
+        raise PayloadError(name, "", "is not such a number", f"Give 0 to {most:g}")
+    return found
 
 
 SOCKET: web.AppKey[str] = web.AppKey("socket", str)
-"""The public socket of this node, for jobs."""
+"""The public socket of this node, for jobs. A relay says which it is on its own node: ``request["socket_path"]``."""

@@ -10,12 +10,18 @@ from typing import Any
 from aiohttp import web
 from attrs import frozen
 
+from qrmi_broker.answers import LOGGER
+
 CONNECTIONS = 128
 """Of one user at once."""
 BYTES_IN_FLIGHT = 1 << 30
 """Of payloads that one user is sending."""
 OPEN_TASKS = 10_000
 """Of one user."""
+REMOTE_REQUESTS = 1024
+"""Of one user at once, through all relays."""
+LINGER_S = 10.0
+"""How long a body that was refused unread is read and thrown away: who still sends it would not see the answer."""
 
 _CREDENTIALS = struct.Struct("3i")
 
@@ -40,9 +46,9 @@ class Doorman(web.RequestHandler):
     held: Counter[int]
 
     @classmethod
-    def of(cls, held: Counter[int], server: Any, loop: Any) -> Doorman:
+    def of(cls, held: Counter[int], server: Any, loop: Any, **how: Any) -> Doorman:
         """Made by the loop for each connection; *held* counts them by user."""
-        made = cls(server, loop=loop, lingering_time=0.0)
+        made = cls(server, loop=loop, lingering_time=LINGER_S, logger=LOGGER, **how)
         made.held = held
         return made
 

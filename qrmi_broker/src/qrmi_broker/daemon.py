@@ -1,17 +1,24 @@
-"""The process `qrmid`: start, serve until told to stop, stop."""
+"""The process `qrmid`, broker or relay: start, serve until told to stop, stop."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import os
+import resource
 import signal
 import sys
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qrmi_broker import guard
 from qrmi_core import cli, log, variables
 from qrmi_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from qrmi_broker.broker import Broker
 
 _log = log.logger(part="daemon")
 
@@ -27,14 +34,33 @@ def serve(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: something must be mended first.
     """
+    guard.seal()
+    log.configure()
+    guard.check_namespace()
+    _check_options(args)
+    _allow_many_files()
+    return _be_relay(args) if args.relay else _be_broker(args)
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    if args.relay and args.listen:
+        raise ConfigError.one("--relay", "", "cannot be given with --listen", "Run the relay on another node")
+    if args.listen and not (args.tls_cert and args.tls_key):
+        raise ConfigError.one("--listen", "", "needs --tls-cert and --tls-key", "Give the broker a certificate")
+
+
+def _allow_many_files() -> None:
+    """As many descriptors as we may have: every job that waits holds one, and the usual 1024 are few."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _be_broker(args: argparse.Namespace) -> int:
     from qrmi_broker.broker import Broker
     from qrmi_broker.ledger import LedgerUnavailable
     from qrmi_broker.scheduler import NoScheduler, Slurm
 
-    guard.seal()
-    log.configure()
     config, state, run = Path(args.config), Path(args.state_dir), Path(args.run_dir)
-    guard.check_namespace()
     guard.check_files(config, state, run)
     os.environ[variables.STATE_DIR] = str(state)
     held = guard.lock(state)
@@ -45,25 +71,72 @@ def serve(args: argparse.Namespace) -> int:
         remedy = "Restore it from its backup; docs: operate the broker"
         raise ConfigError.one("ledger", "", str(exc), remedy) from exc
     with held:
-        asyncio.run(_serve(broker, run))
+        asyncio.run(_until_told(_open_broker(broker, run, args)))
     return 0
 
 
-async def _serve(broker: Broker, run: Path) -> None:  # type: ignore[name-defined] # noqa: F821
+@asynccontextmanager
+async def _open_broker(broker: Broker, run: Path, args: argparse.Namespace) -> AsyncIterator[None]:
+    from qrmi_broker import remote, tls
     from qrmi_broker.doors import Doors, application
+    from qrmi_broker.munge import Munge
 
+    doors = Doors(run)
+    if args.listen:  # what is wrong with it is said before anything runs
+        address = tls.Address.of(args.listen, "--listen")
+        context = tls.of_broker(Path(args.tls_cert), Path(args.tls_key))
+        gate = remote.Gate(Munge(args.munge_socket), remote.trusted(args.relay_user))
+    await broker.start()
+    try:
+        if args.listen:
+            app = remote.application(broker, doors.public_path, gate)
+            await doors.listen(app, address, context, remote.Caller.of)
+            _log.info("relays.awaited", address=str(address))
+        await doors.open(
+            application(broker, doors.public_path, is_admin=False),
+            application(broker, doors.public_path, is_admin=True),
+        )
+        yield
+    finally:
+        await doors.close()
+        await broker.stop()
+
+
+def _be_relay(args: argparse.Namespace) -> int:
+    run = Path(args.run_dir)
+    guard.check(run, guard.WRITABLE, "can be changed by others")
+    with guard.lock(run):
+        asyncio.run(_until_told(_open_relay(run, args)))
+    return 0
+
+
+@asynccontextmanager
+async def _open_relay(run: Path, args: argparse.Namespace) -> AsyncIterator[None]:
+    from qrmi_broker import tls
+    from qrmi_broker.doors import Doors
+    from qrmi_broker.munge import Munge
+    from qrmi_broker.relay import Relay
+
+    doors = Doors(run)
+    context = tls.of_relay(Path(args.tls_ca) if args.tls_ca else None)
+    address = tls.Address.of(args.relay, "--relay")
+    relay = Relay(address, Munge(args.munge_socket), context, doors.public_path.absolute())
+    await relay.start()
+    try:
+        await relay.open(doors)
+        yield
+    finally:
+        await doors.close()
+        await relay.stop()
+
+
+async def _until_told(opened: AbstractAsyncContextManager[None]) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    await broker.start()
-    doors = Doors(run)
-    await doors.open(
-        application(broker, doors.public_path, is_admin=False), application(broker, doors.public_path, is_admin=True)
-    )
-    _tell_systemd("READY=1")
-    await stopping.wait()
-    await doors.close()
-    await broker.stop()
+    async with opened:
+        _tell_systemd("READY=1")
+        await stopping.wait()
 
 
 def _tell_systemd(text: str) -> None:

@@ -1,14 +1,14 @@
-"""The two local sockets: who connects is told by the kernel, and what goes wrong becomes an answer."""
+"""Where a daemon is asked: two local sockets, on which the kernel says who connects, and perhaps a TCP port."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
-import json
 import os
 import socket
+import ssl
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +16,22 @@ from aiohttp import web
 from attrs import define, field
 
 from qrmi_broker import admin, public
+from qrmi_broker.answers import Handler, answering
 from qrmi_broker.asker import Asker, Doorman
 from qrmi_broker.broker import Broker
-from qrmi_core import log, protocol
-from qrmi_core.errors import QrmiError
-from qrmi_core.redaction import mask
+from qrmi_broker.tls import Address
+from qrmi_core.errors import ConfigError
 
 PUBLIC_MODE, ADMIN_MODE = 0o666, 0o600
 _LONGEST_PATH = 107
 _STOP_S = 5.0
-
-_log = log.logger(part="doors")
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+"""What is being answered then, is cut off: a long poll, or a payload that comes slowly."""
+_HANDSHAKE_S = 10.0
 
 
 def application(broker: Broker, socket_path: Path, *, is_admin: bool) -> web.Application:
     """The application behind one socket."""
-    app = web.Application(middlewares=[_answering, _identified(is_admin)])
+    app = local(is_admin=is_admin)
     app[public.BROKER] = broker
     app[admin.SOCKET] = str(socket_path)
     app.add_routes(public.routes())
@@ -41,9 +40,14 @@ def application(broker: Broker, socket_path: Path, *, is_admin: bool) -> web.App
     return app
 
 
+def local(*, is_admin: bool) -> web.Application:
+    """An empty application that knows who asks: ``request["asker"]``."""
+    return web.Application(middlewares=[answering, _identified(is_admin)])
+
+
 def _identified(is_admin: bool) -> Any:
     @web.middleware
-    async def identified(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    async def identified(request: web.Request, handler: Handler) -> web.StreamResponse:
         door: Any = request.protocol
         request["asker"] = Asker(door.uid, is_admin=is_admin)
         if is_admin and door.uid not in (0, os.geteuid()):
@@ -51,27 +55,6 @@ def _identified(is_admin: bool) -> Any:
         return await handler(request)
 
     return identified
-
-
-@web.middleware
-async def _answering(request: web.Request, handler: _Handler) -> web.StreamResponse:
-    """What is raised on purpose is an answer; anything else is a fault of ours, and says no more than that."""
-    try:
-        return await handler(request)
-    except QrmiError as exc:
-        document = protocol.document_of(exc)
-        return _json(document, protocol.status_of(exc))
-    except web.HTTPException as exc:
-        return _json({"error": "HTTPError", "facts": [], "message": exc.text or exc.reason}, exc.status)
-    except (ConnectionError, asyncio.CancelledError):
-        raise
-    except Exception as exc:  # noqa: BLE001 - the last door
-        _log.error("request.failed", method=request.method, path=request.path, exc_info=exc)
-        return _json({"error": "QrmiError", "facts": ["qrmid: a fault of the broker; see its log"]}, 500)
-
-
-def _json(document: dict[str, Any], status: int) -> web.Response:
-    return web.Response(text=mask(json.dumps(document)), status=status, content_type="application/json")
 
 
 @define(eq=False)
@@ -94,22 +77,49 @@ class Doors:
         """For Slurm and administrators."""
         return self.folder / "admin.sock"
 
-    async def open(self, public_app: web.Application, admin_app: web.Application) -> None:
-        """Listen. A socket that a dead broker left is replaced."""
+    async def open(self, public_app: web.Application, admin_app: web.Application, **how: Any) -> None:
+        """Listen on the sockets. One that a dead broker left is replaced.
+
+        Args:
+            public_app: behind the socket for jobs.
+            admin_app: behind that for administrators.
+            how: of each connection, as `aiohttp.web.RequestHandler` knows it; and ``handler_cancellation``.
+        """
+        ends_early = how.pop("handler_cancellation", False)
         for path, app, mode in (
             (self.public_path, public_app, PUBLIC_MODE),
             (self.admin_path, admin_app, ADMIN_MODE),
         ):
             if len(os.fsencode(path)) > _LONGEST_PATH:
                 raise OSError(f"{path} is longer than {_LONGEST_PATH} bytes: choose a shorter --run-dir")
-            runner = web.AppRunner(app, access_log=None, handle_signals=False)
-            await runner.setup()
-            self._runners.append(runner)
-            listener = _listener(path, mode)
-            server = runner.server
+            server = await self._server(app, handler_cancellation=ends_early)
             loop = asyncio.get_running_loop()
-            factory = functools.partial(Doorman.of, self.held, server, loop)
-            self._servers.append(await loop.create_unix_server(factory, sock=listener))
+            factory = functools.partial(Doorman.of, self.held, server, loop, **how)
+            self._servers.append(await loop.create_unix_server(factory, sock=_listener(path, mode)))
+
+    async def listen(
+        self, app: web.Application, address: Address, context: ssl.SSLContext, made_by: Callable[[Any], Any]
+    ) -> None:
+        """Listen for other nodes; *made_by* makes the handler of a connection for the server it is given.
+
+        Raises:
+            ConfigError: the port is taken, or the address is none of ours.
+        """
+        factory = functools.partial(made_by, await self._server(app))
+        try:
+            listening = await asyncio.get_running_loop().create_server(
+                factory, address.host, address.port, ssl=context, ssl_handshake_timeout=_HANDSHAKE_S, backlog=1024
+            )
+        except OSError as exc:
+            remedy = "Give an address of this host, and a port that nobody uses"
+            raise ConfigError.one("--listen", "", f"{address}: {exc.strerror or exc}", remedy) from exc
+        self._servers.append(listening)
+
+    async def _server(self, app: web.Application, **how: Any) -> web.Server | None:
+        runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=_STOP_S, **how)
+        await runner.setup()
+        self._runners.append(runner)
+        return runner.server
 
     async def close(self) -> None:
         """Answer what was asked, for a while, and go."""

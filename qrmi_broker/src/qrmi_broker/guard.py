@@ -13,6 +13,10 @@ from typing import IO
 from qrmi_core.errors import ConfigError
 
 _PR_SET_DUMPABLE = 4
+WRITABLE = stat.S_IWGRP | stat.S_IWOTH
+"""Others may change it."""
+OPEN = stat.S_IRWXG | stat.S_IRWXO
+"""Others may do anything with it."""
 
 
 def seal() -> None:
@@ -46,23 +50,31 @@ def check_files(config: Path, state: Path, run: Path) -> None:
     Raises:
         ConfigError: with the command that mends it.
     """
-    for path, forbidden, what in (
-        (config, stat.S_IWGRP | stat.S_IWOTH, "can be changed by others"),
-        (state, stat.S_IRWXG | stat.S_IRWXO, "is open to others"),
-        (run, stat.S_IWGRP | stat.S_IWOTH, "can be changed by others"),
-    ):
-        try:
-            found = path.stat()
-        except OSError as exc:
-            raise ConfigError.one(str(path), "", f"cannot be used: {exc.strerror}", "Make it, or name another") from exc
-        if found.st_uid not in (0, os.geteuid()):
-            remedy = f"chown {os.geteuid()} {path}"
-            raise ConfigError.one(str(path), "", f"belongs to user {found.st_uid}, neither root nor us", remedy)
-        if found.st_mode & forbidden:
-            remedy = f"chmod {stat.S_IMODE(found.st_mode) & ~forbidden:o} {path}"
-            raise ConfigError.one(str(path), "", what, remedy)
+    check(config, WRITABLE, "can be changed by others")
+    check(state, OPEN, "is open to others")
+    check(run, WRITABLE, "can be changed by others")
+    if os.statvfs(state).f_flag & os.ST_RDONLY:
+        raise ConfigError.one(str(state), "", "is on a read-only disk", "See why it is (dmesg), and mount it writable")
     if not os.access(state, os.W_OK | os.X_OK):
         raise ConfigError.one(str(state), "", "cannot be written", f"chown {os.geteuid()} {state}")
+
+
+def check(path: Path, forbidden: int, what: str) -> None:
+    """Refuse *path* if it belongs to another user than root or us, or has a permission that is *forbidden*.
+
+    Raises:
+        ConfigError: says *what* is wrong, with the command that mends it.
+    """
+    try:
+        found = path.stat()
+    except OSError as exc:
+        raise ConfigError.one(str(path), "", f"cannot be used: {exc.strerror}", "Make it, or name another") from exc
+    if found.st_uid not in (0, os.geteuid()):
+        remedy = f"chown {os.geteuid()} {path}"
+        raise ConfigError.one(str(path), "", f"belongs to user {found.st_uid}, neither root nor us", remedy)
+    if found.st_mode & forbidden:
+        remedy = f"chmod {stat.S_IMODE(found.st_mode) & ~forbidden:o} {path}"
+        raise ConfigError.one(str(path), "", what, remedy)
 
 
 def lock(state: Path) -> IO[bytes]:
@@ -71,7 +83,12 @@ def lock(state: Path) -> IO[bytes]:
     Raises:
         ConfigError: another process holds it.
     """
-    file = (state / "lock").open("ab")
+    try:
+        file = (state / "lock").open("ab")
+    except OSError as exc:
+        raise ConfigError.one(
+            f"{state}/lock", "", f"cannot be opened: {exc.strerror}", "Mend it, or free space"
+        ) from exc
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as exc:

@@ -107,6 +107,10 @@ class Grant:
     """The asyncio task that acquires."""
     ending: asyncio.Future[Any] | None = None
     """The asyncio task that releases."""
+    lapse: asyncio.Task[None] | None = None
+    """The asyncio task that forgets a refusal."""
+    is_undone: bool = False
+    """A crash interrupted its acquiring: it is given back, and whoever wants it asks again."""
     missed: int = 0
     """Successive full listings of the scheduler that lack the run."""
 

@@ -20,7 +20,16 @@ from qrmi_broker.permission import Permission
 from qrmi_broker.vendor import Vendor
 from qrmi_core import hooks, log
 from qrmi_core.backend import QuantumResource
-from qrmi_core.errors import AcquireTimeout, AuthorizationRefused, NotOffered, QrmiError, ResourceUnavailable
+from qrmi_core.errors import (
+    AcquireTimeout,
+    AuthenticationFailed,
+    AuthorizationRefused,
+    BackendError,
+    ConfigError,
+    NotOffered,
+    QrmiError,
+    ResourceUnavailable,
+)
 from qrmi_core.models import AcquireRequest, Run
 
 LONGEST_S = 7 * 24 * 3600.0
@@ -30,6 +39,10 @@ REMEMBERED_S = 5.0
 OPEN_S = 120.0
 """How long a vendor may take to open a session before those who wait for it are told."""
 _RETRY_S = (0.2, 1.0, 5.0, 15.0, 60.0)
+_GIVE_UP_S = 600.0
+"""A vendor is asked to close a session for so long at least."""
+_REFUSALS = (AcquireTimeout, AuthenticationFailed, AuthorizationRefused, BackendError, ConfigError, NotOffered)
+"""Answers to an acquire that opened nothing. After any other, nobody knows."""
 
 _log = log.logger(part="leases")
 
@@ -87,16 +100,14 @@ class Leases:
             wanted: the resources; all of them, or none.
             wait_s: how long to wait for lanes.
         """
-        if (grant := self._of(run)) is not None:
+        grant = self._runs.get(run)
+        if grant is not None and not (grant.is_undone and grant.ending is not None):
             return grant
         limit_s = facts.time_limit_s or LONGEST_S
         grant = Grant(id=uuid.uuid4().hex, run=run, facts=facts, wanted=wanted, expires_at=time.time() + limit_s)
         self._grants[grant.id] = self._runs[run] = grant
         grant.work = asyncio.create_task(self._acquire(grant, wait_s))
         return grant
-
-    def _of(self, run: Run) -> Grant | None:
-        return self._runs.get(run)
 
     async def release(self, grant: Grant, reason: str) -> None:
         """End every lease of *grant*; returns when the lanes are free. Idempotent."""
@@ -116,6 +127,7 @@ class Leases:
                 if one.name in names
             ]
             await self._lanes(grant, wait_s)
+            self.permission.check(grant, self.vendors)  # it may have been drained meanwhile
             passing("lease.reserved")
             await self.ledger.do(lambda db: records.intend(db, grant))
             self._fences.update({lease.fence: lease for lease in grant.leases})
@@ -134,7 +146,7 @@ class Leases:
         if grant.failure is not None:
             _log.info("lease.refused", **_facts(grant), reason=str(grant.failure))
             await self._undo(grant)
-            asyncio.get_running_loop().call_later(REMEMBERED_S, self._forget, grant)
+            grant.lapse = asyncio.create_task(self._lapse(grant))
         else:
             _log.info("lease.acquired", **_facts(grant), fences=[lease.fence for lease in grant.leases])
 
@@ -216,7 +228,27 @@ class Leases:
         """Free the lanes of a request that failed; what it opened is closed before."""
         held = [lease for lease in grant.leases if lease in self.vendors[lease.resource].holders]
         reason = "not granted: " + (type(grant.failure).__name__ if grant.failure else "withdrawn")
-        grant.ending = asyncio.gather(*(self._end(lease, reason) for lease in held))
+        grant.ending = asyncio.gather(*(self._undone(lease, reason) for lease in held))
+
+    async def _undone(self, lease: Lease, reason: str) -> None:
+        """End a lease that was not granted; where the answer to its acquire was lost, its session is looked for."""
+        if lease.opening is not None:
+            await asyncio.wait([lease.opening])
+            exc = lease.opening.exception()
+            if exc is not None and not isinstance(exc, _REFUSALS):
+                await self._resolve(lease)
+        if lease.state is not LeaseState.OUTCOME_UNKNOWN:
+            await self._end(lease, reason)
+
+    async def _lapse(self, grant: Grant) -> None:
+        """Forget a refusal when it has been remembered, and all that it opened is closed."""
+        await asyncio.sleep(REMEMBERED_S)
+        if grant.ending is not None:
+            await asyncio.wait([grant.ending])
+        if all(lease.state is not LeaseState.OUTCOME_UNKNOWN for lease in grant.leases):
+            self._forget(grant)
+        else:  # its lane is held; the reconciler ends it
+            grant.failure = grant.ending = None
 
     async def _release(self, grant: Grant, reason: str) -> None:
         for waiting in self._waiting:
@@ -264,6 +296,8 @@ class Leases:
 
     async def _close(self, lease: Lease, vendor: Vendor) -> None:
         """Close the session; a vendor that cannot is asked again until the session ends by itself."""
+        limit_s = max(lease.grant.facts.time_limit_s or LONGEST_S, _GIVE_UP_S)
+        deadline = time.monotonic() + limit_s  # it was opened before, and no clock that jumps has a say in this
         pauses = iter(_RETRY_S)
         pause_s = 0.0
         while True:
@@ -272,7 +306,7 @@ class Leases:
                 return
             except QrmiError as exc:
                 _log.warning("release.failed", resource=lease.resource, fence=lease.fence, error=str(exc))
-                if time.time() > lease.grant.expires_at:
+                if time.monotonic() > deadline:
                     _log.error("lease.abandoned", resource=lease.resource, fence=lease.fence, session=lease.session)
                     return
             pause_s = next(pauses, pause_s)
@@ -323,7 +357,7 @@ class Leases:
             if lease.state is LeaseState.INTENT:
                 await self._resolve(lease)
         open_ = [one for one in grant.leases if one.state not in (LeaseState.RELEASED, LeaseState.OUTCOME_UNKNOWN)]
-        await asyncio.gather(*(self._end(lease, "the broker restarted") for lease in open_))
+        await asyncio.gather(*(self._end(lease, records.UNDONE) for lease in open_))
         if all(lease.state is LeaseState.RELEASED for lease in grant.leases):
             self._forget(grant)
         else:

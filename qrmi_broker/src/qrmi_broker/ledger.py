@@ -25,9 +25,9 @@ _MIGRATIONS = {
         uid INTEGER NOT NULL,
         user TEXT, account TEXT, partition TEXT, qos TEXT, node TEXT,
         asked_at REAL NOT NULL, expires_at REAL NOT NULL,
-        wanted TEXT NOT NULL,
-        UNIQUE (cluster, job_id, restart_count, start_time, uid)
+        wanted TEXT NOT NULL
     );
+    CREATE INDEX grants_of ON grants (cluster, job_id);
     CREATE TABLE leases (
         fence INTEGER PRIMARY KEY AUTOINCREMENT,
         "grant" TEXT NOT NULL REFERENCES grants (id),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import grp
+import os
 import pwd
 from collections.abc import Mapping
 
@@ -12,6 +13,7 @@ from qrmi_broker.lease import Grant, Wanted
 from qrmi_broker.vendor import Vendor
 from qrmi_core.config import Config, ResourceConfig
 from qrmi_core.errors import AuthorizationRefused, ConfigError, ResourceUnavailable
+from qrmi_core.variables import NAME, NAME_RULE, shell_name
 
 
 @frozen
@@ -27,9 +29,7 @@ class Permission:
             ConfigError, AuthorizationRefused, ResourceUnavailable: nothing is given.
         """
         names = [one.name for one in grant.wanted]
-        for name in names:
-            if names.count(name) > 1:
-                raise ConfigError.one("--qpu", "", f"lists {name!r} twice", "List each resource once")
+        _check_names(grant.wanted)
         unknown = [name for name in names if name not in vendors]
         if unknown and (self.config.unknown == "refuse" or len(unknown) == len(names)):
             known = ", ".join(sorted(vendors)) or "none"
@@ -71,9 +71,22 @@ class Permission:
                 raise AuthorizationRefused(one.name, "the scheduler granted this job no licence for it")
 
 
-def _groups(user: pwd.struct_passwd) -> set[str]:
-    import os
+def _check_names(wanted: tuple[Wanted, ...]) -> None:
+    """Each resource once, and each alias a name of its own: it becomes the beginning of variables' names."""
+    names = [one.name for one in wanted]
+    shells: dict[str, str] = {}
+    for one in wanted:
+        if names.count(one.name) > 1:
+            raise ConfigError.one("--qpu", "", f"lists {one.name!r} twice", "List each resource once")
+        alias = one.alias or one.name
+        if one.alias is not None and not NAME.fullmatch(alias):
+            raise ConfigError.one("--qpu", "", f"the alias {alias!r} is not a name", NAME_RULE)
+        other = shells.setdefault(shell_name(alias), one.name)
+        if other != one.name:
+            raise ConfigError.one("--qpu", "", f"{other!r} and {one.name!r} are both called {alias!r}", "Rename one")
 
+
+def _groups(user: pwd.struct_passwd) -> set[str]:
     found = set()
     for gid in os.getgrouplist(user.pw_name, user.pw_gid):
         try:
@@ -84,8 +97,9 @@ def _groups(user: pwd.struct_passwd) -> set[str]:
 
 
 def _licence(text: str) -> tuple[str, int]:
-    name, _, count = text.partition(":")
-    return name, int(count) if count.isdecimal() else 1
+    """``name``, ``name:count``, ``name@server:count``; a count that is no number grants nothing."""
+    name, colon, count = text.partition(":")
+    return name.partition("@")[0], int(count) if count.isdecimal() else int(not colon)
 
 
 def _needed(one: Wanted, entry: ResourceConfig) -> int:

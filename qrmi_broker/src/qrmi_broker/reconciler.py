@@ -30,13 +30,16 @@ class Reconciler:
     failure: str | None = None
     """What was wrong with the last listing, if anything."""
     listed_at: float | None = None
+    _is_examined: bool = False
+    """Whether the scheduler has said if there is an obstacle."""
     _overdue: set[str] = field(factory=set)
 
     async def run(self) -> None:
         """Until cancelled."""
-        self.obstacle = await self.scheduler.obstacle()
-        if self.obstacle is not None:
-            _log.error("reconciler.off", reason=self.obstacle)
+        try:
+            await self._examine()
+        except SchedulerUnavailable as exc:
+            self._say(str(exc))
         while True:
             await asyncio.sleep(self.every_s)
             try:
@@ -57,17 +60,33 @@ class Reconciler:
                 asyncio.get_running_loop().create_task(self.leases.release(grant, reason))
 
     async def _listing(self) -> Listing | None:
-        if self.obstacle is not None:
-            return None
         try:
+            if not self._is_examined:
+                await self._examine()
+            if self.obstacle is not None:
+                return None
             listing = await self.scheduler.listing()
         except SchedulerUnavailable as exc:
-            if self.failure is None:
-                _log.error("scheduler.unavailable", error=str(exc))
-            self.failure = str(exc)
+            self._say(str(exc))
             return None
-        self.failure, self.listed_at = None, time.time()
+        self._say(None if listing.jobs else "its list is empty, although runs hold leases: they are kept")
+        self.listed_at = time.time()
         return listing
+
+    async def _examine(self) -> None:
+        """Ask whether listings show every user's jobs; until that is known none is used."""
+        self.obstacle = await self.scheduler.obstacle()
+        self._is_examined = True
+        if self.obstacle is not None:
+            _log.error("reconciler.off", reason=self.obstacle)
+
+    def _say(self, failure: str | None) -> None:
+        """Once for each time that the scheduler fails us."""
+        if failure is not None and self.failure is None:
+            _log.error("scheduler.unavailable", error=failure)
+        elif failure is None and self.failure is not None:
+            _log.info("scheduler.recovered")
+        self.failure = failure
 
     def _evidence(self, grant: Grant, listing: Listing | None) -> str | None:
         """Why *grant* must end now, if so."""

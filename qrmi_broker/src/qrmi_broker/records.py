@@ -58,15 +58,20 @@ def released(db: sqlite3.Connection, lease: Lease) -> None:
     )
 
 
+UNDONE = "the broker restarted"
+"""The end reason of a lease that a crash kept from being granted."""
+
+
 def last_run(db: sqlite3.Connection, run: Run) -> tuple[int, int] | None:
     """The newest run of this job that was granted its leases."""
     found = db.execute(
-        "SELECT max(start_time), restart_count FROM grants WHERE cluster = ? AND job_id = ? AND EXISTS "
+        "SELECT start_time, restart_count FROM grants WHERE cluster = ? AND job_id = ? AND EXISTS "
         '(SELECT 1 FROM leases WHERE "grant" = grants.id AND acquired_at IS NOT NULL'
-        " AND coalesce(end_reason, '') NOT LIKE 'not granted%' AND coalesce(end_reason, '') != 'the broker restarted')",
-        (run.cluster or "", run.job_id or ""),
+        " AND coalesce(end_reason, '') NOT LIKE 'not granted%' AND coalesce(end_reason, '') != ?)"
+        " ORDER BY start_time DESC, restart_count DESC LIMIT 1",
+        (run.cluster or "", run.job_id or "", UNDONE),
     ).fetchone()
-    return None if found[0] is None else (found[0], found[1])
+    return None if found is None else (found[0], found[1])
 
 
 def open_grants(db: sqlite3.Connection) -> list[Grant]:
@@ -92,6 +97,7 @@ def open_grants(db: sqlite3.Connection) -> list[Grant]:
             wanted=tuple(Wanted(**one) for one in asked["wanted"]),
             expires_at=row["expires_at"],
         )
+        reasons = set()
         for one in db.execute('SELECT * FROM leases WHERE "grant" = ? ORDER BY fence', (row["id"],)).fetchall():
             grant.leases.append(
                 Lease(
@@ -105,6 +111,11 @@ def open_grants(db: sqlite3.Connection) -> list[Grant]:
                     session=one["session"],
                 )
             )
+            reasons.add(one["end_reason"] or UNDONE)
+        states = {lease.state for lease in grant.leases}
+        grant.is_undone = all(one == UNDONE or one.startswith("not granted") for one in reasons) and bool(
+            states & {LeaseState.INTENT, LeaseState.RELEASING, LeaseState.RELEASED}
+        )
         grants.append(grant)
     return grants
 

@@ -17,6 +17,7 @@ from qrmi_core.models import Run
 
 LIST_S = 10.0
 """How long a listing may take."""
+_REAP_S = 1.0
 _OVER = frozenset(
     {
         *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED"),
@@ -61,9 +62,9 @@ class Listing:
     jobs: Mapping[str, Job] = field(factory=dict)
 
     def fate(self, run: Run) -> Fate:
-        """What became of *run*."""
+        """What became of *run*. A job of another user under its number is another run: a controller counts anew."""
         job = self.jobs.get(run.job_id or "")
-        if job is None:
+        if job is None or job.uid not in (None, run.uid):
             return Fate.MISSING if self.jobs else Fate.UNKNOWN
         if job.restart_count > run.restart_count or job.state in _OVER:
             return Fate.OVER
@@ -81,7 +82,11 @@ class Scheduler(Protocol):
         """
 
     async def obstacle(self) -> str | None:
-        """Why its listings cannot be trusted to show every user's jobs, if so."""
+        """Why its listings cannot be trusted to show every user's jobs, if so.
+
+        Raises:
+            SchedulerUnavailable: it cannot be told now.
+        """
 
 
 @frozen
@@ -115,21 +120,25 @@ class Slurm:
         return Listing(jobs)
 
     async def obstacle(self) -> str | None:
-        try:
-            shown = await self._ask(self.scontrol, "show", "config")
-        except SchedulerUnavailable as exc:
-            return str(exc)
+        shown = await self._ask(self.scontrol, "show", "config")
         pairs = (line.partition("=") for line in shown.splitlines() if "=" in line)
         facts = {name.strip(): value.strip() for name, _, value in pairs}
-        hidden = facts.get("PrivateData", "none").split(",")
+        if "PrivateData" not in facts:
+            raise SchedulerUnavailable(f"{self.scontrol} printed no configuration: {shown[:80]!r}")
+        hidden = facts["PrivateData"].split(",")
         if "jobs" not in hidden and "all" not in hidden:
             return None
-        users = (facts.get("SlurmUser", "root").partition("(")[0], "root")
-        if _own_name() in users:
+        slurm_user = facts.get("SlurmUser", "root").partition("(")[0]
+        if _own_name() in (slurm_user, "root"):
             return None
-        return "PrivateData=jobs hides other users' jobs from us. Make our user an operator, or run us as SlurmUser"
+        return (
+            f"PrivateData={facts['PrivateData']} hides other users' jobs from us. "
+            f"Run qrmid as {slurm_user} (SlurmUser), or take `jobs` out of PrivateData in slurm.conf"
+        )
 
     async def _ask(self, *words: str) -> str:
+        # SQUEUE_USERS, SQUEUE_STATES and their like would narrow a listing without a word
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("SQUEUE_")}
         try:
             process = await asyncio.create_subprocess_exec(
                 *words,
@@ -137,17 +146,20 @@ class Slurm:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 start_new_session=True,
-                env={**os.environ, "LC_ALL": "C", "SLURM_TIME_FORMAT": "%s"},
+                env={**environment, "LC_ALL": "C", "SLURM_TIME_FORMAT": "%s"},
             )
         except OSError as exc:
             raise SchedulerUnavailable(f"{words[0]}: {exc.strerror}") from exc
         try:
             out, err = await asyncio.wait_for(process.communicate(), self.list_s)
         except TimeoutError:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
             raise SchedulerUnavailable(f"{words[0]} has not answered within {self.list_s:g} s") from None
+        finally:
+            if process.returncode is None:  # it hangs, or we were told to stop
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                with suppress(TimeoutError):  # its pipes are closed when their ends have been read
+                    await asyncio.wait_for(process.communicate(), _REAP_S)
         if process.returncode:
             said = " ".join(err.decode(errors="replace").split())[:200]
             raise SchedulerUnavailable(f"{words[0]} ended with {process.returncode}: {said}")

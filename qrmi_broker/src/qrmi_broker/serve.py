@@ -24,6 +24,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reconcile-s", metavar="SECONDS", type=float, default=10.0, help="how often the scheduler is asked"
     )
+    nodes = parser.add_argument_group("other nodes")
+    nodes.add_argument("--listen", metavar="HOST:PORT", help="let relays on other nodes connect here")
+    nodes.add_argument("--tls-cert", metavar="FILE", help="the broker's certificate and its chain, in PEM")
+    nodes.add_argument("--tls-key", metavar="FILE", help="its private key, in PEM; mode 0600")
+    nodes.add_argument("--relay-user", metavar="NAME", help="the user that relays run as, beside root and our own")
+    nodes.add_argument(
+        "--relay", metavar="HOST:PORT", help="be the relay of this node to the broker that listens there"
+    )
+    nodes.add_argument("--tls-ca", metavar="FILE", help="who may certify the broker, in PEM; by default the system's")
+    nodes.add_argument("--munge-socket", metavar="PATH", help="the socket of munged, if it is not where it usually is")
 
 
 def run(args: argparse.Namespace) -> int:

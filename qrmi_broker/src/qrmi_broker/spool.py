@@ -36,7 +36,9 @@ class Spool:
     async def take(
         self, task_id: str, chunks: AsyncIterator[bytes], *, most_bytes: int = MOST_BYTES
     ) -> tuple[str, int]:
-        """Store a payload as it comes; return its SHA-256 and its size.
+        """Store a payload as it comes; return its SHA-256 and its size. It need not outlive a loss of power:
+
+        until it was submitted nobody has been told that it was accepted.
 
         Raises:
             TooLarge: it is longer than *most_bytes*; nothing is kept.
@@ -51,8 +53,6 @@ class Spool:
                         raise TooLarge
                     digest.update(chunk)
                     file.write(chunk)
-                file.flush()
-                os.fsync(file.fileno())
         except BaseException:
             path.unlink(missing_ok=True)
             raise

@@ -20,7 +20,10 @@ from qrmi_broker.task import Task, TaskRecord
 from qrmi_broker.vendor import Vendor
 from qrmi_core import log
 from qrmi_core.errors import (
+    AuthenticationFailed,
     AuthorizationRefused,
+    BackendError,
+    ConfigError,
     NotOffered,
     PayloadError,
     QrmiError,
@@ -40,6 +43,8 @@ _STOP_S = 5.0
 _FETCH_S = 60.0
 """How long a completed task's result is asked for before it is left at the vendor."""
 
+_REFUSALS = (AuthenticationFailed, AuthorizationRefused, BackendError, ConfigError, NotOffered, PayloadError)
+"""Answers to a submission that made no task. After any other, nobody knows until the vendor is asked."""
 _DIED = "the broker died while it was submitted"
 
 _log = log.logger(part="tasks")
@@ -78,22 +83,15 @@ class Tasks:
             ResourceUnavailable: the vendor could not be asked, or the ledger not be written.
         """
         owner = (lease.grant.run.uid, lease.resource, key)
-        earlier = self._keys.get(owner)
-        if earlier is None:
-            row = await self._read(lease.resource, lambda db: records.task_by_key(db, *owner))
-            earlier = self._keys.get(owner)  # it may have come while we looked
-            if earlier is None and row is not None:
+        try:
+            if (known := await self._known(owner, digest)) is not None:
                 self.spool.forget_payload(task_id)
-                return _same(row["id"], row["digest"], digest)
-        if earlier is not None:
+                return known
+            if lease.state is not LeaseState.ACTIVE:
+                raise AuthorizationRefused(lease.resource, "the lease of this job has ended")
+        except BaseException:
             self.spool.forget_payload(task_id)
-            _same(earlier.id, earlier.digest, digest)
-            if earlier.submission is not None:
-                await asyncio.shield(earlier.submission)
-            return earlier.id
-        if lease.state is not LeaseState.ACTIVE:
-            self.spool.forget_payload(task_id)
-            raise AuthorizationRefused(lease.resource, "the lease of this job has ended")
+            raise
         task = Task(
             id=task_id,
             resource=lease.resource,
@@ -111,6 +109,22 @@ class Tasks:
         task.submission.add_done_callback(lease.starting.discard)
         await asyncio.shield(task.submission)
         return task.id
+
+    async def _known(self, owner: tuple[int, str, str], digest: str) -> str | None:
+        """The id of the task that was accepted under this key before, if one was."""
+        while True:
+            earlier = self._keys.get(owner)
+            if earlier is None:
+                row = await self._read(owner[1], lambda db: records.task_by_key(db, *owner))
+                if owner in self._keys:  # it came while we looked
+                    continue
+                return None if row is None else _same(row["id"], row["digest"], digest)
+            _same(earlier.id, earlier.digest, digest)
+            if earlier.submission is not None:
+                await asyncio.shield(earlier.submission)
+            if earlier.vendor_id is not None:
+                return earlier.id
+            # a restart found that it had not been submitted: there is no such task any longer
 
     async def state(self, task_id: str, uid: int, *, wait_s: float = 0.0) -> tuple[Any, TaskState]:
         """What is known of a task of *uid*'s, after its end or after *wait_s*.
@@ -174,6 +188,7 @@ class Tasks:
 
     async def settle(self, lease: Lease) -> None:
         """Stop every task of *lease*, and wait until each has ended; past the lease's limit, leave them."""
+        deadline = time.monotonic() + _FETCH_S
         while mine := [task for task in self._open.values() if task.fence == lease.fence]:
             for task in mine:
                 try:
@@ -181,7 +196,8 @@ class Tasks:
                 except QrmiError as exc:
                     _log.warning("stop.failed", task_id=task.id, error=str(exc))
             await asyncio.wait([asyncio.ensure_future(task.ended.wait()) for task in mine], timeout=_STOP_S)
-            if any(not task.ended.is_set() for task in mine) and time.time() > lease.grant.expires_at + _FETCH_S:
+            is_over = time.time() > lease.grant.expires_at and time.monotonic() > deadline
+            if is_over and any(not task.ended.is_set() for task in mine):
                 _log.error("tasks.abandoned", fence=lease.fence, tasks=[task.id for task in mine])
                 return
 
@@ -189,6 +205,7 @@ class Tasks:
 
     async def _submit(self, task: Task, lease: Lease) -> None:
         """Intent, vendor, id. Whoever asked for it gets what is raised here."""
+        passing("task.spooled")
         try:
             try:
                 await self.ledger.do(lambda db: records.intend_task(db, task))
@@ -198,8 +215,9 @@ class Tasks:
             try:
                 task.vendor_id = await self._send(task)
             except QrmiError as exc:
-                await self._refused(task, exc)
-                raise
+                task.vendor_id = await self._refused(task, exc)
+                if task.vendor_id is None:
+                    raise
             passing("task.submitted")
             await self._note(lambda db: records.identify_task(db, task))
             passing("task.identified")
@@ -230,18 +248,21 @@ class Tasks:
         """The vendor's id of *task*; None if there is none; False if nobody can tell."""
         try:
             found: str | None = await self.vendors[task.resource].call("find_task", task.id)
-        except (NotOffered, ResourceUnavailable):
+        except QrmiError:
             return False
         return found
 
-    async def _refused(self, task: Task, exc: QrmiError) -> None:
-        """Nothing was submitted, or nobody knows."""
-        is_open = isinstance(exc, ResourceUnavailable) and await self._lookup(task) is False
-        if is_open:
+    async def _refused(self, task: Task, exc: QrmiError) -> str | None:
+        """The vendor's id, if it was submitted nevertheless. If not, or if nobody knows, the ledger says so."""
+        found = None if isinstance(exc, _REFUSALS) else await self._lookup(task)
+        if isinstance(found, str):
+            return found
+        if found is False:
             _log.error("task.outcome_unknown", task_id=task.id, resource=task.resource, error=str(exc))
             await self._note(lambda db: records.end_task(db, task.id, TaskRecord.OUTCOME_UNKNOWN, str(exc), None))
         else:
             await self._note(lambda db: records.remove_task(db, task.id))
+        return None
 
     def _forget(self, task: Task) -> None:
         self._open.pop(task.id, None)
@@ -365,15 +386,15 @@ class Tasks:
             try:
                 task.vendor_id = await self._found_or_sent(task, vendor)
                 break
-            except ResourceUnavailable as exc:
-                _log.warning("task.unresolved", task_id=task.id, error=str(exc))
-                await asyncio.sleep(next(cadence))
+            except PayloadError:
+                break
             except NotOffered:
                 _log.error("task.outcome_unknown", task_id=task.id, resource=task.resource)
                 await self._note(lambda db: records.end_task(db, task.id, TaskRecord.OUTCOME_UNKNOWN, _DIED, None))
                 break
-            except QrmiError:
-                break
+            except QrmiError as exc:
+                _log.warning("task.unresolved", task_id=task.id, error=str(exc))
+                await asyncio.sleep(next(cadence))
         if task.vendor_id is None:
             await self._note(lambda db: records.remove_intent(db, task))
             self._forget(task)

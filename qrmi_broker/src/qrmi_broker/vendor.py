@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import queue
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
 from attrs import define, field
@@ -24,6 +26,39 @@ MOST_WAITING = 256
 """Calls of one resource that wait for a thread; what comes beyond is told to come back later."""
 TARGET_S = 300.0
 """How long a target is kept."""
+CLOSE_S = 5.0
+"""How long a backend may take to let go."""
+
+
+@define(eq=False)
+class Threads:
+    """A pool whose threads die with the process: `concurrent.futures` would wait at its end for a vendor that hangs."""
+
+    name: str
+    most: int = THREADS
+    _asked: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = field(factory=queue.SimpleQueue)
+    _idle: threading.Semaphore = field(factory=lambda: threading.Semaphore(0))
+    _started: int = 0
+
+    def submit(self, call: Callable[[], Any]) -> Future[Any]:
+        """Run *call* in the next thread that is free. Only one thread, that of the event loop, may submit."""
+        answer: Future[Any] = Future()
+        self._asked.put((answer, call))
+        if not self._idle.acquire(blocking=False) and self._started < self.most:
+            self._started += 1
+            threading.Thread(target=self._serve, name=f"qrmid-{self.name}", daemon=True).start()
+        return answer
+
+    def _serve(self) -> None:
+        while True:
+            answer, call = self._asked.get()
+            if answer.set_running_or_notify_cancel():
+                try:
+                    answer.set_result(call())
+                except BaseException as exc:  # noqa: BLE001 - raised again where it was asked for
+                    answer.set_exception(exc)
+            del answer, call
+            self._idle.release()
 
 
 @define(eq=False)
@@ -37,11 +72,14 @@ class Vendor:
     """Leases that hold a lane, also while they are acquired or released."""
     drained: str | None = None
     """Why nothing new is given, if so."""
-    _pool: ThreadPoolExecutor = field(factory=lambda: ThreadPoolExecutor(THREADS, thread_name_prefix="qrmid-vendor"))
+    _threads: Threads = field(init=False)
     _opened: asyncio.Future[host.Hosted] | None = None
     _waiting: int = 0
     _backend: Backend | None = None
     _target: tuple[float, str] | None = None
+
+    def __attrs_post_init__(self) -> None:
+        self._threads = Threads(self.name)
 
     @property
     def name(self) -> str:
@@ -72,18 +110,22 @@ class Vendor:
             return False
         return self.entry.lanes is None or len(self.holders) < self.entry.lanes
 
-    async def hosted(self) -> host.Hosted:
+    async def hosted(self, answer_s: float | None = None) -> host.Hosted:
         """The opened resource.
 
         Raises:
             BackendError, ConfigError: it cannot be opened; the next call tries again.
+            ResourceUnavailable: it is not open after *answer_s*; it goes on being opened.
         """
         if self._opened is None:
-            self._opened = asyncio.get_running_loop().run_in_executor(self._pool, self._open)
+            self._opened = asyncio.wrap_future(self._threads.submit(self._open))
+        opened = self._opened
+        await self._answered(opened, "open", answer_s)
         try:
-            return await asyncio.shield(self._opened)
+            return opened.result()
         except Exception:
-            self._opened = None
+            if self._opened is opened:
+                self._opened = None
             raise
 
     def _open(self) -> host.Hosted:
@@ -103,12 +145,14 @@ class Vendor:
         """
         if self._waiting >= MOST_WAITING:
             raise ResourceUnavailable(self.name, f"{self._waiting} calls wait for it already")
-        resource = await self.hosted()
         self._waiting += 1
+        try:
+            resource = await self.hosted(answer_s)
+        except BaseException:
+            self._waiting -= 1
+            raise
         started = time.monotonic()
-        calling = asyncio.get_running_loop().run_in_executor(
-            self._pool, lambda: getattr(resource, verb)(*args, **facts)
-        )
+        calling = asyncio.wrap_future(self._threads.submit(lambda: getattr(resource, verb)(*args, **facts)))
 
         def ended(call: asyncio.Future[Any]) -> None:
             self._waiting -= 1
@@ -117,11 +161,14 @@ class Vendor:
                 call.exception()  # somebody has looked: nothing is printed about it
 
         calling.add_done_callback(ended)
+        await self._answered(calling, verb, answer_s)
+        return calling.result()
+
+    async def _answered(self, calling: asyncio.Future[Any], verb: str, answer_s: float | None) -> None:
         done, _ = await asyncio.wait([calling], timeout=answer_s)
         if not done:
             log.logger(resource=self.name).warning("vendor.silent", verb=verb, waited_s=answer_s)
             raise ResourceUnavailable(self.name, f"{verb} has not answered within {answer_s:g} s")
-        return calling.result()
 
     async def target(self) -> str:
         """What a compiler needs to know, fresh enough."""
@@ -131,7 +178,9 @@ class Vendor:
         return self._target[1]
 
     async def close(self) -> None:
-        """Let go of the backend."""
+        """Let go of the backend; one that takes too long is left alone."""
         if self._opened is not None and self._opened.done() and not self._opened.exception():
-            await asyncio.to_thread(self._opened.result().close)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+            closing = asyncio.wrap_future(self._threads.submit(self._opened.result().close))
+            await asyncio.wait([closing], timeout=CLOSE_S)
+            if not closing.done() or closing.exception() is not None:
+                log.logger(resource=self.name).warning("vendor.not_closed")

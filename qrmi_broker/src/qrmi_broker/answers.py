@@ -1,0 +1,58 @@
+"""What goes wrong becomes an answer: every door's last word, in the form that the client reads errors in."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import http_exceptions, web
+
+from qrmi_core import log, protocol
+from qrmi_core.errors import QrmiError
+from qrmi_core.redaction import mask
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_log = log.logger(part="doors")
+
+
+class _NoBytes(logging.Filter):
+    """Drops complaints about what is no HTTP: they show the bytes, and a token or a credential may be among them."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        cause = record.exc_info[1] if record.exc_info else None
+        return not isinstance(cause, http_exceptions.HttpProcessingError)
+
+
+LOGGER = logging.getLogger("qrmi_broker.http")
+"""What aiohttp complains to, at every door."""
+LOGGER.addFilter(_NoBytes())
+
+
+@web.middleware
+async def answering(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """What is raised on purpose is an answer; anything else is a fault of ours, and says no more than that."""
+    try:
+        return await handler(request)
+    except QrmiError as exc:
+        return as_json(protocol.document_of(exc), protocol.status_of(exc))
+    except web.HTTPException as exc:
+        return sentence(exc.status, exc.text or exc.reason)
+    except (ConnectionError, asyncio.CancelledError):
+        raise
+    except Exception as exc:  # noqa: BLE001 - the last door
+        _log.error("request.failed", method=request.method, path=request.path, exc_info=exc)
+        return as_json(protocol.document_of(QrmiError("qrmid: a fault of the broker; see its log")), 500)
+
+
+def sentence(status: int, text: str) -> web.Response:
+    """An answer that HTTP has a status for, and we no error."""
+    return as_json({"error": "HTTPError", "facts": [], "message": text}, status)
+
+
+def as_json(document: dict[str, Any], status: int) -> web.Response:
+    """*document*, without what looks like a secret."""
+    return web.Response(text=mask(json.dumps(document)), status=status, content_type="application/json")

@@ -1,0 +1,91 @@
+"""Brokers that start in a moment, under a clock of ours: `installed/nurse.py` has imported everything, and forks."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from .daemon import INSTALLED
+
+
+class Born:
+    """A broker that the nursery started; like a `subprocess.Popen`."""
+
+    def __init__(self, pid: int, nursery: subprocess.Popen) -> None:
+        self.pid, self.returncode, self._nursery = pid, None, nursery
+
+    def poll(self) -> int | None:
+        """The exit status, if it has ended."""
+        if self.returncode is None and select.select([self._nursery.stdout], [], [], 0)[0]:
+            self.returncode = int(self._nursery.stdout.readline())
+        return self.returncode
+
+    def wait(self, timeout_s: float = 60.0) -> int:
+        """The exit status, when it has ended."""
+        if self.returncode is None and not select.select([self._nursery.stdout], [], [], timeout_s)[0]:
+            raise subprocess.TimeoutExpired("qrmid", timeout_s)
+        return self.poll()
+
+    def send_signal(self, number: int) -> None:
+        """To it, if it lives."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """As a crash would."""
+        self.send_signal(signal.SIGKILL)
+
+
+class Nursery:
+    """Starts one broker at a time, under a clock that the file *clock* sets."""
+
+    def __init__(self, clock: Path, log: Path, mutant: str) -> None:
+        with log.open("ab") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, str(INSTALLED / "nurse.py")],
+                env={
+                    **os.environ,
+                    "PYTHONPATH": str(INSTALLED),
+                    "QRMI_TEST_MUTANT": mutant,
+                    "LD_PRELOAD": str(libfaketime()),
+                    "FAKETIME_TIMESTAMP_FILE": str(clock),
+                    "FAKETIME_NO_CACHE": "1",
+                    "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+                    "FAKETIME_FORCE_MONOTONIC_FIX": "0",
+                    "NO_FAKE_STAT": "1",
+                },
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=file,
+                bufsize=0,
+                start_new_session=True,
+            )
+
+    def start(self, words: list[str], environment: dict[str, str]) -> Born:
+        """A new broker. The one before must have ended, and its end been noticed."""
+        request = json.dumps({"words": words, "environment": environment})
+        self.process.stdin.write(f"{request}\n".encode())
+        return Born(int(self.process.stdout.readline()), self.process)
+
+    def close(self) -> None:
+        """End it; its last broker has ended."""
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+
+def libfaketime() -> Path:
+    """The library that lets a process see another time: that of the distribution `libfaketime`.
+
+    Debian's 0.9.10 will not do: under it `clock_nanosleep` of the monotonic clock fails with EINVAL.
+    """
+    found = importlib.util.find_spec("libfaketime")
+    assert found is not None, "the tests need the distribution libfaketime: pip install libfaketime"
+    return next(Path(found.origin).parent.rglob("libfaketime.so.1"))
