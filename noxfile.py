@@ -14,7 +14,8 @@ nox.options.sessions = ["lint", "typecheck", "test"]
 ROOT = Path(__file__).parent
 CONSTRAINTS = ROOT / ".ci" / "constraints.txt"
 DISTRIBUTIONS = ["qrmi_core", "qrmi_local", "qrmi_broker", "qrmi_testkit"]
-TEST_TOOLS = ["pytest", "hypothesis", "jsonschema", "uv", "qiskit-ibm-runtime", "schemathesis", "cryptography"]
+TEST_TOOLS = ["pytest", "hypothesis", "jsonschema", "uv", "qiskit-ibm-runtime"]
+BROKER_TEST_TOOLS = ["schemathesis", "cryptography", "libfaketime"]
 DOCS_TOOLS = ["sphinx", "myst-parser", "furo"]
 
 
@@ -48,7 +49,7 @@ def typecheck(session: nox.Session) -> None:
 @nox.session
 def test(session: nox.Session) -> None:
     """The tests, from outside the sources so that only what is installed is imported."""
-    install_ours(session, *TEST_TOOLS, *DOCS_TOOLS)
+    install_ours(session, *TEST_TOOLS, *BROKER_TEST_TOOLS, *DOCS_TOOLS)
     session.run("pytest", *session.posargs, env={"PYTHONSAFEPATH": "1"})
 
 
@@ -93,9 +94,10 @@ def constraints(session: nox.Session) -> None:
     session.install("uv")
     every = [f"{folder}/pyproject.toml" for folder in DISTRIBUTIONS]
     wanted = ROOT / ".nox" / "tools.in"
-    wanted.write_text("\n".join([*TEST_TOOLS, *DOCS_TOOLS, "nox", "ruff", "mypy", "import-linter", "hatchling"]) + "\n")
+    tools = [*TEST_TOOLS, *BROKER_TEST_TOOLS, *DOCS_TOOLS, "nox", "ruff", "mypy", "import-linter", "hatchling"]
+    wanted.write_text("\n".join(tools) + "\n")
     session.run(
         "uv", "pip", "compile", "--universal", "--python-version", "3.11", "--all-extras", "--no-header",
-        "--no-annotate", "--no-emit-package", "qrmi-core", "--no-emit-package", "qrmi-local", "--upgrade", "-q",
+        "--no-annotate", "--no-emit-package", "qrmi-core", "--no-emit-package", "qrmi-local", "--no-emit-package", "qrmi-broker", "--upgrade", "-q",
         *every, str(wanted), "-o", str(CONSTRAINTS),
     )  # fmt: skip

@@ -185,8 +185,8 @@ def http() -> Iterator[str]:
                 if tag in operation["tags"]:
                     yield from _operation(f"{method.upper()} {path}", operation)
     yield "## Bodies"
-    for name, schema in document["components"]["schemas"].items():
-        yield f"### {name}\n\n```json\n{json.dumps(schema, indent=1)}\n```"
+    for name, shape in document["components"]["schemas"].items():
+        yield f"### {name}\n\n```json\n{json.dumps(shape, indent=1)}\n```"
 
 
 def _operation(name: str, operation: dict[str, Any]) -> Iterator[str]:

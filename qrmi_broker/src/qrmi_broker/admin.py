@@ -73,11 +73,16 @@ async def show(request: web.Request) -> web.Response:
 
 
 async def release(request: web.Request) -> web.Response:
-    """End the leases of a run; with ``wait_s`` answers when the lanes are free, or after so long. Idempotent."""
+    """End the leases of a run; with ``wait_s`` answers when the lanes are free, or after so long. Idempotent.
+
+    With ``force=1`` also those of unknown outcome: the administrator has seen at the vendor that no session is open.
+    """
     grant = request.app[BROKER].leases.find(request.match_info["id"])
     reason = request.query.get("reason", "released")
     if grant is not None:
-        ending = asyncio.ensure_future(request.app[BROKER].leases.release(grant, reason[:200]))
+        is_forced = request.query.get("force") == "1"
+        releasing = request.app[BROKER].leases.release(grant, reason[:200], is_forced=is_forced)
+        ending = asyncio.ensure_future(releasing)
         done, _ = await asyncio.wait([ending], timeout=_number(request, "wait_s", 0.0, most=3600))
         if not done:
             return web.json_response({"state": "releasing"}, status=202)
@@ -134,6 +139,7 @@ async def health(request: web.Request) -> web.Response:
             "reconciler_off": broker.reconciler.obstacle,
             "scheduler_failure": broker.reconciler.failure,
             "drained": {one.name: one.drained for one in broker.vendors.values() if one.drained},
+            "outcome_unknown": await broker.ledger.do(records.unknowns),
             "leases": sum(1 for _ in broker.leases),
             "open_tasks": len(broker.tasks.open_ids),
         }

@@ -109,6 +109,8 @@ class Grant:
     """The asyncio task that releases."""
     lapse: asyncio.Task[None] | None = None
     """The asyncio task that forgets a refusal."""
+    is_forced: bool = False
+    """An administrator says that no session of it is open."""
     is_undone: bool = False
     """A crash interrupted its acquiring: it is given back, and whoever wants it asks again."""
     missed: int = 0

@@ -39,6 +39,7 @@ REMEMBERED_S = 5.0
 OPEN_S = 120.0
 """How long a vendor may take to open a session before those who wait for it are told."""
 _RETRY_S = (0.2, 1.0, 5.0, 15.0, 60.0)
+_LOOK_S = 1.0
 _GIVE_UP_S = 600.0
 """A vendor is asked to close a session for so long at least."""
 _REFUSALS = (AcquireTimeout, AuthenticationFailed, AuthorizationRefused, BackendError, ConfigError, NotOffered)
@@ -109,8 +110,12 @@ class Leases:
         grant.work = asyncio.create_task(self._acquire(grant, wait_s))
         return grant
 
-    async def release(self, grant: Grant, reason: str) -> None:
-        """End every lease of *grant*; returns when the lanes are free. Idempotent."""
+    async def release(self, grant: Grant, reason: str, *, is_forced: bool = False) -> None:
+        """End every lease of *grant*; returns when the lanes are free. Idempotent.
+
+        A lease whose session may be open although nobody can tell holds its lane until its limit, unless *is_forced*.
+        """
+        grant.is_forced |= is_forced
         if grant.ending is None:
             grant.ending = asyncio.create_task(self._release(grant, reason))
         await asyncio.shield(grant.ending)
@@ -127,7 +132,7 @@ class Leases:
                 if one.name in names
             ]
             await self._lanes(grant, wait_s)
-            self.permission.check(grant, self.vendors)  # it may have been drained meanwhile
+            self.permission.check_drains(grant, self.vendors)  # again: it has waited
             passing("lease.reserved")
             await self.ledger.do(lambda db: records.intend(db, grant))
             self._fences.update({lease.fence: lease for lease in grant.leases})
@@ -151,7 +156,7 @@ class Leases:
             _log.info("lease.acquired", **_facts(grant), fences=[lease.fence for lease in grant.leases])
 
     async def _checked(self, grant: Grant) -> set[str]:
-        names = self.permission.check(grant, self.vendors)
+        names = await asyncio.to_thread(self.permission.check, grant, self.vendors)  # it may ask a directory of users
         for name in sorted(names):
             await asyncio.to_thread(self.hooks.authorize, grant.run, name)
         return names
@@ -274,6 +279,10 @@ class Leases:
     async def _end(self, lease: Lease, reason: str) -> None:
         """RELEASING, tasks settled, session closed, RELEASED, lane free: in this order."""
         vendor = self.vendors[lease.resource]
+        while lease.state is LeaseState.OUTCOME_UNKNOWN and not lease.grant.is_forced:
+            if time.time() > lease.grant.expires_at:
+                break
+            await asyncio.sleep(_LOOK_S)
         if lease.state is not LeaseState.RELEASING:
             lease.move(LeaseState.RELEASING)
         await self._write(lambda db: records.releasing(db, lease, reason))

@@ -124,7 +124,7 @@ _OPERATIONS: dict[Any, _Operation] = {
     admin.show: _Operation(answers=_LEASE_ANSWERS),
     admin.release: _Operation(
         answers=dict.fromkeys((200, 202), _object({"state": {"enum": ["released", "releasing"]}})),
-        query={"wait_s": {"type": "number", "minimum": 0, "maximum": 3600}, "reason": _TEXT},
+        query={"wait_s": {"type": "number", "minimum": 0, "maximum": 3600}, "reason": _TEXT, "force": {"enum": ["1"]}},
     ),
     admin.list_leases: _Operation(answers={200: _object({"leases": _list({"type": "object"})})}),
     admin.drain: _Operation(answers={204: None}, body=_object({"reason": _TEXT})),

@@ -39,11 +39,21 @@ class Permission:
                 vendor = vendors[one.name]
                 if not self.allows(vendor.entry, grant.run.uid, grant.facts.account, grant.facts.partition):
                     raise AuthorizationRefused(one.name, "its `allow` list has none of what this job is")
-                if vendor.drained is not None:
-                    raise ResourceUnavailable(one.name, f"drained: {vendor.drained}")
+        self.check_drains(grant, vendors)
         if self.config.grant == "licences":
             self._licensed(grant, vendors)
         return {name for name in names if name in vendors}
+
+    @staticmethod
+    def check_drains(grant: Grant, vendors: Mapping[str, Vendor]) -> None:
+        """Refuse what is drained.
+
+        Raises:
+            ResourceUnavailable: with the reason of whoever drained it.
+        """
+        for one in grant.wanted:
+            if one.name in vendors and (reason := vendors[one.name].drained) is not None:
+                raise ResourceUnavailable(one.name, f"drained: {reason}")
 
     @staticmethod
     def allows(entry: ResourceConfig, uid: int, account: str | None = None, partition: str | None = None) -> bool:

@@ -12,6 +12,7 @@ from qrmi_broker.leases import Leases
 from qrmi_broker.scheduler import Fate, Listing, Scheduler, SchedulerUnavailable
 from qrmi_core import log
 
+_UNKNOWN = "the scheduler no longer knows its run"
 _LISTINGS = 2
 """So many successive full listings that lack a run are evidence."""
 
@@ -105,10 +106,9 @@ class Reconciler:
             if ends_at is not None:
                 grant.expires_at = ends_at
             return None
-        if is_overdue:
-            return "its time limit passed, and the scheduler does not list its run"
-        grant.missed += fate is Fate.MISSING
-        return "the scheduler no longer knows its run" if grant.missed >= _LISTINGS else None
+        grant.missed += fate is Fate.MISSING or is_overdue
+        absence = "its time limit passed, and the scheduler does not list its run" if is_overdue else _UNKNOWN
+        return absence if grant.missed >= _LISTINGS else None
 
     def _say_overdue(self, grant: Grant, is_overdue: bool) -> None:
         if is_overdue and grant.id not in self._overdue:

@@ -205,3 +205,13 @@ def usage(db: sqlite3.Connection, since: float) -> list[sqlite3.Row]:
         " WHERE l.acquired_at >= ? GROUP BY g.row, l.resource ORDER BY g.row",
         (time.time(), since),
     ).fetchall()
+
+
+def unknowns(db: sqlite3.Connection) -> list[str]:
+    """Leases and tasks of which nobody knows whether they are open at the vendor."""
+    leases = db.execute('SELECT fence, resource, "grant" FROM leases WHERE state = ?', (LeaseState.OUTCOME_UNKNOWN,))
+    tasks = db.execute("SELECT id, resource FROM tasks WHERE state = ?", (TaskRecord.OUTCOME_UNKNOWN,))
+    return [
+        *(f"lease {row['grant']} (fence {row['fence']}) on {row['resource']}" for row in leases),
+        *(f"task {row['id']} on {row['resource']}" for row in tasks),
+    ]

@@ -17,7 +17,7 @@ from qrmi_broker.lease import Lease, LeaseState
 from qrmi_broker.ledger import Ledger, LedgerUnavailable
 from qrmi_broker.spool import Spool
 from qrmi_broker.task import Task, TaskRecord
-from qrmi_broker.vendor import Vendor
+from qrmi_broker.vendor import ANSWER_S, Vendor
 from qrmi_core import log
 from qrmi_core.errors import (
     AuthenticationFailed,
@@ -107,7 +107,7 @@ class Tasks:
         task.submission = asyncio.create_task(self._submit(task, lease))
         lease.starting.add(task.submission)
         task.submission.add_done_callback(lease.starting.discard)
-        await asyncio.shield(task.submission)
+        await _within_reason(task)
         return task.id
 
     async def _known(self, owner: tuple[int, str, str], digest: str) -> str | None:
@@ -120,8 +120,7 @@ class Tasks:
                     continue
                 return None if row is None else _same(row["id"], row["digest"], digest)
             _same(earlier.id, earlier.digest, digest)
-            if earlier.submission is not None:
-                await asyncio.shield(earlier.submission)
+            await _within_reason(earlier)
             if earlier.vendor_id is not None:
                 return earlier.id
             # a restart found that it had not been submitted: there is no such task any longer
@@ -233,7 +232,7 @@ class Tasks:
         payload = self._payload(task)
         for pause_s in (*_RESEND_S, None):
             try:
-                sent: str = await vendor.call("task_start", payload, key=task.id)
+                sent: str = await vendor.call("task_start", payload, key=task.id, answer_s=None)
                 return sent
             except ResourceUnavailable:
                 found = await self._lookup(task)
@@ -328,8 +327,8 @@ class Tasks:
             await asyncio.sleep(next(cadence))
 
     async def _stop(self, task: Task) -> None:
-        if task.submission is not None:
-            await asyncio.wait([task.submission])
+        if task.submission is not None and not task.submission.done():
+            await asyncio.wait([task.submission], timeout=ANSWER_S)
         if not task.ended.is_set() and task.vendor_id is not None:
             await self.vendors[task.resource].call("task_stop", task.vendor_id)
             task.nudge.set()
@@ -413,11 +412,25 @@ class Tasks:
         except NotOffered:
             if not (await vendor.hosted()).can_resend or not self.spool.payload(task.id).exists():
                 raise
-            found = await vendor.call("task_start", self._payload(task), key=task.id)
+            found = await vendor.call("task_start", self._payload(task), key=task.id, answer_s=None)
         return found
 
     def _payload(self, task: Task) -> Payload:
         return Payload(task.kind, task.size_bytes, task.source, self.spool.payload(task.id))
+
+
+async def _within_reason(task: Task) -> None:
+    """Wait for the submission of *task*. It goes on, whatever the vendor takes: giving it up might make a second one.
+
+    Raises:
+        QrmiError: why it was refused, or that it takes long; then its key leads to it.
+    """
+    if task.submission is None:
+        return
+    done, _ = await asyncio.wait([task.submission], timeout=ANSWER_S)
+    if not done:
+        raise ResourceUnavailable(task.resource, f"task_start has not answered within {ANSWER_S:g} s")
+    task.submission.result()
 
 
 def _same(task_id: str, digest: str, other: str) -> str:

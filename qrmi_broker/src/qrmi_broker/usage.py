@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -22,13 +23,14 @@ _BY = {
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    from qrmi_core import protocol
+    from qrmi_core import protocol, variables
 
     parser.description = "Print what was used, as the broker's ledger has it. For root and the broker's own user."
     parser.add_argument("--by", choices=list(_BY), default="job", help="one line for each of these")
     parser.add_argument("--days", type=float, default=30.0, metavar="N", help="leases of the last N days")
     parser.add_argument("--json", action="store_true", help="as JSON")
-    parser.add_argument("--socket", default=protocol.ADMIN_SOCKET, metavar="PATH", help="the administrators' socket")
+    socket = os.environ.get(variables.ADMIN_SOCKET) or protocol.ADMIN_SOCKET
+    parser.add_argument("--socket", default=socket, metavar="PATH", help="the administrators' socket")
 
 
 def run(args: argparse.Namespace) -> int:

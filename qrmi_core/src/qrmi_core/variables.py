@@ -29,6 +29,7 @@ BROKER_SUFFIX = "QRMI_BROKER"
 JOB_ID = "QRMI_JOB_ID"
 JOB_UID = "QRMI_JOB_UID"
 BROKER_SOCKET = "QRMI_BROKER_SOCKET"
+ADMIN_SOCKET = "QRMI_ADMIN_SOCKET"
 
 VARIABLES = (
     Variable(
@@ -61,6 +62,10 @@ VARIABLES = (
     Variable(
         BROKER_SOCKET,
         "Where `qrmi task` finds the broker outside a job; `/run/qrmi/qrmi.sock` by default.",
+    ),
+    Variable(
+        ADMIN_SOCKET,
+        "Where `qrmi doctor` and `qrmi usage` find the administrators' socket; `/run/qrmi/admin.sock` by default.",
     ),
     Variable(CONFIG, "The `qrmi_config.json` to use outside a job, where `--config` does not name one."),
     Variable(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import functools
+import os
 import platform
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, entry_points, version
 
 from qrmi_core.cli import show
@@ -33,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command. The exit status is 2 if something is wrong."""
-    findings = [*_installation(), *_backends(), *_hooks(), *_resources(args.config), *_state()]
+    findings = [*_installation(), *_backends(), *_hooks(), *_resources(args.config), *_broker(), *_state()]
     for what, verdict, text in findings:
         show(f"{verdict:<6}{what}: {text}\n")
     wrong = sum(verdict == "WRONG" for _, verdict, _ in findings)
@@ -162,6 +163,30 @@ def _brokered(opening: Opening) -> Finding:
     except QrmiError as exc:
         return what, "WRONG", " ".join(str(exc).split())
     return what, "ok", f"type {opening.type}, through the broker at {opening.broker}"
+
+
+def _broker(environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
+    """For administrators: how the broker of this node is."""
+    from qrmi_core import protocol, variables
+    from qrmi_core.client import Broker
+    from qrmi_core.errors import QrmiError
+
+    path = environ.get(variables.ADMIN_SOCKET) or protocol.ADMIN_SOCKET
+    if not os.access(path, os.R_OK | os.W_OK):
+        return
+    try:
+        found = Broker(path).ask_json("GET", "/v1/health")
+    except QrmiError as exc:
+        yield "broker", "WRONG", " ".join(str(exc).split())
+        return
+    yield "broker", "ok", f"{path}: {found['leases']} leases, {found['open_tasks']} open tasks"
+    for problem in (found["reconciler_off"], found["scheduler_failure"]):
+        if problem:
+            yield "broker", "WRONG", f"the scheduler's listings are not used: {problem}"
+    for unknown in found["outcome_unknown"]:
+        yield "broker", "WRONG", f"{unknown}: nobody knows whether it is open at the vendor. Look there"
+    for name, reason in found["drained"].items():
+        yield f"resource {name}", "note", f"drained: {reason}"
 
 
 def _state() -> Iterator[Finding]:

@@ -1,0 +1,267 @@
+"""The clients of a history: jobs that lease, submit, retry and end, and write down every answer."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from attrs import define, field
+
+from qrmi_core.client import Broker
+
+from .cluster import Cluster
+from .record import Record
+from .steps import SLOTS, Step
+
+LANES = {"a": 1, "b": 1, "c": 2, "d": 2, "e": 3, "f": 3}
+SHORT_S = 0.2
+"""The time limit of the shortest leases."""
+HOUR_S = 3600
+KEYS = 6
+"""Different keys of one job on one resource: submissions are mostly retries."""
+ANSWER_S = 60.0
+"""Nothing takes longer, whatever happens to the broker meanwhile."""
+_WAITS_S = (0.0, 0.02, 0.05, 0.2)
+_LIMITS_S = (None, SHORT_S, SHORT_S, 30.0, HOUR_S)
+_RUNS_S = (0.0, 0.0, 0.02, 0.1, 0.5, 60.0)
+_PLANS = (
+    *(("a",), ("b",), ("c",), ("d",), ("e",), ("f",), ("c",), ("d",), ("e",), ("f",)),
+    *(("a", "c"), ("b", "e", "f"), ("c!",), ("f!",)),
+)
+
+
+@define
+class Slot:
+    """One job of a client, as its scripts know it."""
+
+    job: str
+    start: int = 1
+    restarts: int = 0
+    grant: str | None = None
+    tokens: dict[str, str] = field(factory=dict)
+    old: list[tuple[str, str, str]] = field(factory=list)
+    """Resource, token and grant of leases that it had."""
+    tasks: list[tuple[str, str, str]] = field(factory=list)
+    """Resource, key and id of tasks that were accepted."""
+    body: bytes = b""
+    """The last request for leases."""
+
+    @property
+    def age(self) -> tuple[int, int]:
+        """Which run of the job it is."""
+        return (self.start, self.restarts)
+
+    def drop(self) -> None:
+        """Know the lease no longer."""
+        self.old = [*((name, token, self.grant or "") for name, token in self.tokens.items()), *self.old][:6]
+        self.grant, self.tokens = None, {}
+
+
+class Socket:
+    """Requests to one socket, each repeated until it is answered."""
+
+    def __init__(self, path: Path, record: Record, up: threading.Event) -> None:
+        self.path, self.record, self.up = path, record, up
+        self._kept: http.client.HTTPConnection | None = None
+
+    def ask(
+        self, verb: str, method: str, path: str, body: bytes | None = None, headers: Any = None, **facts: Any
+    ) -> Any:
+        """The status and the document; both are on record, and every attempt that was not answered."""
+        begun = time.monotonic()
+        while time.monotonic() < begun + ANSWER_S:
+            connection, self._kept = self._kept or self._connection(), None
+            started = time.monotonic()
+            try:
+                connection.request(method, path, body, headers or {})
+                answer = connection.getresponse()
+                content = answer.read()
+            except (OSError, http.client.HTTPException):
+                connection.close()
+                self.record.add("lost", verb=verb, begun=started, **facts)
+                self.up.wait(1.0)
+                time.sleep(0.01)
+                continue
+            self._kept = connection
+            return self.told(verb, begun, answer.status, content, facts)
+        self.record.add("unanswered", verb=verb, begun=begun, **facts)
+        return 0, {}
+
+    def ask_twice(self, verb: str, method: str, path: str, body: bytes, headers: Any = None, **facts: Any) -> Any:
+        """The same on two connections at once, then once more for the answer."""
+        begun = time.monotonic()
+        pair = [self._connection(), self._connection()]
+        for connection in pair:
+            try:
+                connection.request(method, path, body, headers or {})
+            except (OSError, http.client.HTTPException):
+                self.record.add("lost", verb=verb, begun=begun, **facts)
+        for connection in pair:
+            try:
+                answer = connection.getresponse()
+                self.told(verb, begun, answer.status, answer.read(), facts)
+            except (OSError, http.client.HTTPException):
+                self.record.add("lost", verb=verb, begun=begun, **facts)
+            connection.close()
+        return self.ask(verb, method, path, body, headers, **facts)
+
+    def told(self, verb: str, begun: float, status: int, content: bytes, facts: dict[str, Any]) -> Any:
+        try:
+            found = json.loads(content) if content else {}
+        except ValueError:
+            found = {"text": content.decode(errors="replace")}
+        self.record.add("answer", verb=verb, begun=begun, status=status, found=found, **facts)
+        return status, found
+
+    def _connection(self) -> http.client.HTTPConnection:
+        return Broker(str(self.path)).connection()
+
+
+def script(resource: str, key: str) -> bytes:
+    """The payload that belongs to *key*, and to no other."""
+    drawn = hashlib.sha256(f"{resource}/{key}".encode()).digest()
+    ends = "FAILED" if drawn[1] < 32 else "COMPLETED"
+    return json.dumps({"runs_s": _RUNS_S[drawn[0] % len(_RUNS_S)], "ends": ends, "note": f"{resource}/{key}"}).encode()
+
+
+@define(eq=False)
+class Client:
+    """Works through its steps."""
+
+    number: int
+    public: Socket
+    admin: Socket
+    cluster: Cluster
+    slots: list[Slot] = field(factory=list)
+    _jobs: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        self.slots = [Slot(self._new_job()) for _ in range(SLOTS)]
+
+    def _new_job(self) -> str:
+        self._jobs += 1
+        return str(self.number * 100_000 + self._jobs)
+
+    def take(self, step: Step) -> None:
+        """One step. What needs a lease or a task that is not there, asks for it instead."""
+        slot = self.slots[step.slot]
+        needs_lease = step.verb not in ("list", "submit_with_old_token")
+        if step.verb in ("ask", "ask_twice") or (needs_lease and slot.grant is None):
+            self._ask(slot, step.choice, twice=step.verb == "ask_twice")
+        elif step.verb in ("status", "wait", "result", "stop") and not slot.tasks:
+            self._submit(slot, step.choice)
+        else:
+            getattr(self, f"_{step.verb}")(slot, step.choice)
+
+    # -- leases
+
+    def _ask(self, slot: Slot, choice: int, *, twice: bool = False) -> None:
+        if slot.grant is None or not slot.body:
+            plan, limit_s = _PLANS[choice % len(_PLANS)], _LIMITS_S[choice // 16 % len(_LIMITS_S)]
+            run = {"uid": os.getuid(), "cluster": "c", "job_id": slot.job}
+            body = {
+                "run": {**run, "restart_count": slot.restarts, "start_time": slot.start},
+                "resources": [{"name": name.rstrip("!"), "exclusive": name.endswith("!")} for name in plan],
+                "facts": {"time_limit_s": limit_s},
+                "wait_s": _WAITS_S[choice // 128 % len(_WAITS_S)],
+            }
+            slot.body = json.dumps(body).encode()
+            self.cluster.runs(slot.job, slot.restarts, limit_s if choice & 1024 else None)
+        ask = self.admin.ask_twice if twice else self.admin.ask
+        status, found = ask("ask", "POST", "/v1/leases", slot.body, job=slot.job, age=slot.age)
+        while status == 202:
+            where = f"/v1/leases/{found['id']}"
+            status, found = self.admin.ask("show", "GET", where, job=slot.job, age=slot.age, grant=found["id"])
+        if status == 200:
+            slot.grant = found["id"]
+            suffix = "_QRMI_JOB_ACQUISITION_TOKEN"
+            environment = found["environment"]
+            slot.tokens = {name: environment[name + suffix] for name in LANES if name + suffix in environment}
+        elif status != 404:
+            self._end(slot, choice)
+
+    def _ask_as_before(self, slot: Slot, choice: int) -> None:
+        """An earlier run of the job, which was late."""
+        if slot.restarts:
+            body = json.loads(slot.body)
+            body["run"] |= {"restart_count": slot.restarts - 1, "start_time": slot.start - 1}
+            age = (slot.start - 1, slot.restarts - 1)
+            self.admin.ask("ask", "POST", "/v1/leases", json.dumps(body).encode(), job=slot.job, age=age)
+        else:
+            self._show(slot, choice)
+
+    def _show(self, slot: Slot, choice: int) -> None:
+        self.admin.ask("show", "GET", f"/v1/leases/{slot.grant}", job=slot.job, age=slot.age, grant=slot.grant)
+
+    def _list(self, slot: Slot, choice: int) -> None:
+        self.admin.ask("list", "GET", "/v1/leases")
+
+    def _release(self, slot: Slot, choice: int) -> None:
+        self.admin.record.add("release.asked", job=slot.job, age=slot.age, grant=slot.grant)
+        wait_s = (0, 0.05, 5)[choice % 3]
+        self.admin.ask("release", "DELETE", f"/v1/leases/{slot.grant}?wait_s={wait_s}", grant=slot.grant)
+        slot.drop()
+        self._end(slot, choice)
+
+    def _end(self, slot: Slot, choice: int) -> None:
+        """The job ends, or is forgotten; the next one takes its place."""
+        self.cluster.ends(slot.job, slot.age, ("COMPLETED", "CANCELLED", "forgotten")[choice % 3])
+        slot.drop()
+        slot.job, slot.start, slot.restarts, slot.body = self._new_job(), 1, 0, b""
+
+    def _requeue(self, slot: Slot, choice: int) -> None:
+        self.cluster.ends(slot.job, slot.age, "PENDING")
+        slot.drop()
+        slot.start, slot.restarts = slot.start + 1, slot.restarts + 1
+        self._ask(slot, choice)
+
+    # -- tasks
+
+    def _submit(self, slot: Slot, choice: int, *, twice: bool = False) -> None:
+        resource = sorted(slot.tokens)[choice % len(slot.tokens)]
+        key = f"{slot.job}-{choice // 8 % KEYS}"
+        status, found = self._post(resource, slot.tokens[resource], key, slot.grant, twice=twice)
+        if status == 201:
+            slot.tasks = [*{(resource, key, found["id"]): None, **dict.fromkeys(slot.tasks)}][:12]
+
+    def _submit_twice(self, slot: Slot, choice: int) -> None:
+        self._submit(slot, choice, twice=True)
+
+    def _submit_with_old_token(self, slot: Slot, choice: int) -> None:
+        if slot.old:
+            resource, token, grant = slot.old[choice % len(slot.old)]
+            self._post(resource, token, f"old-{slot.job}-{choice}", grant)
+        else:
+            self._list(slot, choice)
+
+    def _post(self, resource: str, token: str, key: str, grant: str | None, *, twice: bool = False) -> Any:
+        headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": key, "Qrmi-Payload-Kind": "script"}
+        ask = self.public.ask_twice if twice else self.public.ask
+        path, facts = f"/v1/resources/{resource}/tasks", {"resource": resource, "key": key, "grant": grant}
+        return ask("submit", "POST", path, script(resource, key), headers, fence=token.partition(".")[0], **facts)
+
+    def _task(self, verb: str, slot: Slot, choice: int, method: str = "GET", rest: str = "") -> None:
+        resource, key, task = slot.tasks[choice % len(slot.tasks)]
+        self.public.ask(verb, method, f"/v1/tasks/{task}{rest}", task=task, resource=resource, key=key)
+
+    def _status(self, slot: Slot, choice: int) -> None:
+        self._task("status", slot, choice)
+
+    def _wait(self, slot: Slot, choice: int) -> None:
+        self._task("status", slot, choice, rest="?wait_s=0.05")
+
+    def _result(self, slot: Slot, choice: int) -> None:
+        self._task("result", slot, choice, rest="/result")
+
+    def _stop(self, slot: Slot, choice: int) -> None:
+        self._task("stop", slot, choice, "DELETE")
+
+    def _find(self, slot: Slot, choice: int) -> None:
+        resource, key = sorted(LANES)[choice % len(LANES)], f"{slot.job}-{choice // 8 % KEYS}"
+        self.public.ask("find", "GET", f"/v1/resources/{resource}/tasks?key={key}", resource=resource, key=key)
