@@ -98,6 +98,7 @@ def constraints(session: nox.Session) -> None:
     wanted.write_text("\n".join(tools) + "\n")
     session.run(
         "uv", "pip", "compile", "--universal", "--python-version", "3.11", "--all-extras", "--no-header",
-        "--no-annotate", "--no-emit-package", "qrmi-core", "--no-emit-package", "qrmi-local", "--no-emit-package", "qrmi-broker", "--upgrade", "-q",
+        "--no-annotate", "--upgrade", "-q",
+        *(f"--no-emit-package={folder.replace('_', '-')}" for folder in DISTRIBUTIONS),
         *every, str(wanted), "-o", str(CONSTRAINTS),
     )  # fmt: skip
