@@ -16,6 +16,8 @@ import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
+from functools import reduce
+from operator import truediv
 from typing import Any
 
 import numpy as np
@@ -166,41 +168,47 @@ def observables(value: object, place: Place) -> tuple[tuple[int, ...], list[Obse
     if typed(value) == "ObservablesArray" and isinstance(value, dict):
         value = value.get("__value__")
     shape: list[int] = []
-    level: list[tuple[object, Place]] = [(value, place)]
-    while level and any(isinstance(one, list) for one, _ in level):
-        lengths = {len(one) if isinstance(one, list) else -1 for one, _ in level}
+    level: list[object] = [value]
+    while any(isinstance(one, list) for one in level):
+        lengths = {len(one) if isinstance(one, list) else -1 for one in level}
         if len(lengths) > 1 or len(shape) == 32:
             raise place.error("is not a regular array of observables", "Give nested lists of equal lengths")
         shape.append(lengths.pop())
-        level = [(inner, at / i) for one, at in level if isinstance(one, list) for i, inner in enumerate(one)]
+        level = [inner for one in level if isinstance(one, list) for inner in one]
     if not level:
         raise place.error("holds no observable", 'Give at least one, such as {"ZZ": 1.0}')
-    return tuple(shape), [_observable(one, at) for one, at in level]
+    return tuple(shape), [_observable(one, place, index) for one, index in zip(level, np.ndindex(*shape), strict=True)]
 
 
-def _observable(value: object, place: Place) -> Observable:
+def _observable(value: object, place: Place, index: tuple[int, ...]) -> Observable:
+    def wrong(problem: str, remedy: str) -> PayloadError:
+        return reduce(truediv, index, place).error(problem, remedy)
+
     if isinstance(value, str):
         value = {value: 1.0}
     if not isinstance(value, dict) or not value or typed(value):
-        raise place.error(f"{shown(value)} is not an observable", 'Give {"ZZ": 1.0}: Pauli strings and coefficients')
+        raise wrong(f"{shown(value)} is not an observable", 'Give {"ZZ": 1.0}: Pauli strings and coefficients')
     found: Observable = {}
     for pauli, coefficient in value.items():
         if not pauli or not _LETTERS.issuperset(pauli):
-            raise place.error(f"{shown(pauli)} is not a Pauli string", "Use the letters I X Y Z, or 0 1 + - r l")
-        found[pauli] = _real(coefficient, place, pauli)
+            raise wrong(f"{shown(pauli)} is not a Pauli string", "Use the letters I X Y Z, or 0 1 + - r l")
+        real = _real(coefficient)
+        if real is None:
+            raise wrong(f"the coefficient of {shown(pauli)} is not a finite real number", "Use real coefficients")
+        found[pauli] = real
     if len({len(pauli) for pauli in found}) > 1:
-        raise place.error("has Pauli strings of different lengths", "Give each one letter per qubit")
+        raise wrong("has Pauli strings of different lengths", "Give each one letter per qubit")
     return found
 
 
-def _real(value: object, place: Place, pauli: str) -> float:
-    """A coefficient, also one encoded as a complex number without imaginary part."""
+def _real(value: object) -> float | None:
+    """A finite coefficient, also one encoded as a complex number without imaginary part."""
     if typed(value) == "complex" and isinstance(value, dict):
         parts = value.get("__value__")
         value = parts[0] if isinstance(parts, list) and len(parts) == 2 and parts[1] == 0 else None
     if (type(value) is float and math.isfinite(value)) or (type(value) is int and abs(value) < 2**53):
         return float(value)
-    raise place.error(f"the coefficient of {shown(pauli)} is not a finite real number", "Use real coefficients")
+    return None
 
 
 def packed(memory: Sequence[str], clbits: int, register: Sequence[int]) -> NDArray[np.uint8]:

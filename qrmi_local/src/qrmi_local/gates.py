@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -329,7 +330,8 @@ def _estimating(entry: list[Any], place: Place, asked: _Asked, node: Node) -> _E
     circuit = circuits.read(text, at)
     circuit = evolve(circuit, circuit=instructions.without_final_measurements(circuit.circuit))
     shape, found = _wire.observables(given, at_observables)
-    terms = [_reduced(one, circuit, at_observables) for one in found]
+    expand = cache(partial(_expanded, circuit, at_observables))
+    terms = [_reduced(one, expand) for one in found]
     values = _values(numbers, circuit, at_values)
     try:
         np.broadcast_shapes(shape, values.shape[:-1])
@@ -348,22 +350,25 @@ def _estimating(entry: list[Any], place: Place, asked: _Asked, node: Node) -> _E
     return _Estimating(circuit, simulation, values, where, terms, precision, is_random)
 
 
-def _reduced(observable: Observable, circuit: Circuit, place: Place) -> Observable:
-    """*observable* as Paulis on the qubits that are simulated; idle ones are in state 0."""
+def _reduced(observable: Observable, expand: Callable[[str], Observable]) -> Observable:
+    """*observable* as Paulis on the qubits that are simulated."""
     reduced: Observable = {}
     for pauli, coefficient in observable.items():
-        letters = pauli[::-1]
-        if len(letters) < circuit.width or (len(letters) > circuit.width and not circuit.is_physical):
-            problem = f"has {len(letters)} letters for a circuit of {circuit.width} qubits"
-            raise place.error(problem, "Give one letter per qubit, the rightmost for qubit 0")
-        active = set(circuit.qubits)
-        factor = math.prod(_ON_ZERO[letter] for qubit, letter in enumerate(letters) if qubit not in active)
-        if sum(letters[qubit] not in "IXYZ" for qubit in active) > 12:
-            raise place.error("has more than 12 projectors in one string", "Use Pauli letters instead")
-        sums = {"": coefficient * factor}
-        for qubit in circuit.qubits:
-            sums = {new + old: value * part for old, value in sums.items() for new, part in _PAULIS[letters[qubit]]}
-        for label, value in sums.items():
-            if value:
-                reduced[label] = reduced.get(label, 0.0) + value
+        for label, value in expand(pauli).items():
+            reduced[label] = reduced.get(label, 0.0) + coefficient * value
     return reduced
+
+
+def _expanded(circuit: Circuit, place: Place, pauli: str) -> Observable:
+    """One string of letters as Paulis on the qubits that are simulated; idle ones are in state 0."""
+    letters = pauli[::-1]
+    if len(letters) < circuit.width or (len(letters) > circuit.width and not circuit.is_physical):
+        problem = f"has {len(letters)} letters for a circuit of {circuit.width} qubits"
+        raise place.error(problem, "Give one letter per qubit, the rightmost for qubit 0")
+    active = set(circuit.qubits)
+    if sum(letters[qubit] not in "IXYZ" for qubit in active) > 12:
+        raise place.error("has more than 12 projectors in one string", "Use Pauli letters instead")
+    sums = {"": math.prod(_ON_ZERO[letter] for qubit, letter in enumerate(letters) if qubit not in active)}
+    for qubit in circuit.qubits:
+        sums = {new + old: value * part for old, value in sums.items() for new, part in _PAULIS[letters[qubit]]}
+    return {label: value for label, value in sums.items() if value}
