@@ -94,7 +94,7 @@ class Broker:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
-        await self.leases.pay()
+        await self.leases.debts.pay()
         for vendor in self.vendors.values():
             await vendor.close()
         await asyncio.to_thread(self.ledger.close)

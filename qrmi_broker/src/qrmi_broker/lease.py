@@ -6,9 +6,13 @@ import asyncio
 from enum import StrEnum
 from typing import Any
 
+import attrs
 from attrs import define, field, frozen
 
 from qrmi_core.models import Run
+
+LONGEST_S = 7 * 24 * 3600.0
+"""How long a lease without a time limit is kept without news of its run."""
 
 
 class LeaseState(StrEnum):
@@ -58,6 +62,11 @@ class Facts:
     """None: there is none."""
     licences: tuple[str, ...] | None = None
     """What the scheduler granted, as ``name:count``; None where nobody asked it."""
+
+    @property
+    def limit_s(self) -> float:
+        """How long the run may take."""
+        return self.time_limit_s or LONGEST_S
 
 
 @define(eq=False)
@@ -115,6 +124,16 @@ class Grant:
     """A crash interrupted its acquiring: it is given back, and whoever wants it asks again."""
     missed: int = 0
     """Successive full listings of the scheduler that lack the run."""
+
+    @property
+    def age(self) -> tuple[int, int]:
+        """Later runs of one job have greater ones."""
+        return self.run.start_time or 0, self.run.restart_count
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """For the log."""
+        return {"lease": self.id, "resources": [one.name for one in self.wanted], **attrs.asdict(self.run)}
 
     @property
     def is_active(self) -> bool:

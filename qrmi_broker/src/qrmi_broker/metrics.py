@@ -51,7 +51,7 @@ class Metrics:
         """The page that Prometheus reads."""
         for vendor in broker.vendors.values():
             self._held.labels(vendor.name).set(len(vendor.holders))
-        self._waiting.set(broker.leases.waiting)
+        self._waiting.set(len(broker.leases.lanes))
         self._open.set(len(broker.tasks.open_ids))
         self._listed.set(broker.reconciler.listed_at or 0)
         return generate_latest(self.registry)

@@ -50,7 +50,7 @@ class Reconciler:
 
     async def look(self) -> None:
         """Ask the scheduler once, and release what has ended."""
-        await self.leases.pay()
+        await self.leases.debts.pay()
         grants = [grant for grant in self.leases if grant.ending is None and grant.leases and not grant.is_over]
         if not grants:
             return

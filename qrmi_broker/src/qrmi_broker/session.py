@@ -1,0 +1,111 @@
+"""A lease's session at the vendor: opened once, found again when the answer was lost, and closed whatever it takes."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+from qrmi_broker.lease import Lease
+from qrmi_broker.vendor import Vendor
+from qrmi_core import log
+from qrmi_core.backend import QuantumResource
+from qrmi_core.errors import (
+    AcquireTimeout,
+    AuthenticationFailed,
+    AuthorizationRefused,
+    BackendError,
+    ConfigError,
+    NotOffered,
+    QrmiError,
+    ResourceUnavailable,
+)
+from qrmi_core.models import AcquireRequest
+
+OPEN_S = 120.0
+"""How long a vendor may take to open a session before those who wait for it are told."""
+_RETRY_S = (0.2, 1.0, 5.0, 15.0, 60.0)
+_GIVE_UP_S = 600.0
+"""A vendor is asked to close a session for so long at least."""
+_REFUSALS = (AcquireTimeout, AuthenticationFailed, AuthorizationRefused, BackendError, ConfigError, NotOffered)
+"""Answers to an acquire that opened nothing. After any other, nobody knows."""
+
+_log = log.logger(part="session")
+
+
+async def open_(lease: Lease, vendor: Vendor) -> None:
+    """Open the session of *lease*. If this raises, one may be open: see `may_be_open`.
+
+    Raises:
+        QrmiError: the vendor's answer, or none within `OPEN_S`.
+    """
+    grant = lease.grant
+    request = AcquireRequest(
+        lease_key=lease.key,
+        max_s=grant.facts.time_limit_s,
+        exclusive=lease.exclusive,
+        tags=("qrmi", f"{grant.run.cluster}:{grant.run.job_id}"),
+    )
+    lease.opening = asyncio.create_task(vendor.call("acquire", request, answer_s=None))
+    done, _ = await asyncio.wait([lease.opening], timeout=OPEN_S)
+    if not done:
+        raise ResourceUnavailable(lease.resource, f"acquire has not answered within {OPEN_S:g} s")
+    lease.session = lease.opening.result()
+
+
+async def may_be_open(lease: Lease) -> bool:
+    """Whether the answer to its acquire was lost; waits for the answer."""
+    if lease.opening is None:
+        return False
+    await asyncio.wait([lease.opening])
+    exc = lease.opening.exception()
+    return exc is not None and not isinstance(exc, _REFUSALS)
+
+
+async def find(lease: Lease, vendor: Vendor) -> bool:
+    """Look at the vendor for the session that *lease* may have; False: nobody can tell."""
+    pauses = _pauses()
+    while not lease.own:
+        try:
+            if type((await vendor.hosted()).inner).acquire is QuantumResource.acquire:
+                return True
+            sessions = await vendor.call("sessions")
+        except NotOffered:
+            return False
+        except QrmiError as exc:
+            _log.warning("lease.unresolved", resource=lease.resource, fence=lease.fence, error=str(exc))
+            await asyncio.sleep(next(pauses))
+        else:
+            lease.session = next((one.token for one in sessions if one.lease_key == lease.key), None)
+            return True
+    return True
+
+
+async def close(lease: Lease, vendor: Vendor) -> None:
+    """Close the session, if there is one; a vendor that cannot is asked again until the session ends by itself."""
+    if lease.opening is not None:
+        with suppress(QrmiError):
+            lease.session = await lease.opening
+    if lease.session is None:
+        return
+    pauses = _pauses()
+    deadline = time.monotonic() + max(
+        lease.grant.facts.limit_s, _GIVE_UP_S
+    )  # it was opened before, and no clock that jumps has a say in this
+    while True:
+        try:
+            await vendor.call("release", lease.session)
+            return
+        except QrmiError as exc:
+            _log.warning("release.failed", resource=lease.resource, fence=lease.fence, error=str(exc))
+        if time.monotonic() > deadline:
+            _log.error("lease.abandoned", resource=lease.resource, fence=lease.fence, session=lease.session)
+            return
+        await asyncio.sleep(next(pauses))
+
+
+def _pauses() -> Iterator[float]:
+    """Before each further try; without end."""
+    return itertools.chain(_RETRY_S, itertools.repeat(_RETRY_S[-1]))
