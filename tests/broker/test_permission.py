@@ -113,6 +113,25 @@ def test_only_unknown_resources_are_refused(daemon):
     assert "There are: fez" in sentence
 
 
+def test_who_mistypes_a_name_is_told_of_what_he_may_see_only(new_daemon, folder, users: tuple[User, User]):
+    """A user would learn from a typing error what a site hides from him, or not be told what he meant."""
+    ada, bob = users
+    mine = {"users": [ada.name], "accounts": ["physics"]}
+    resources = [
+        *(fake(folder / "1", "open"), fake(folder / "2", "hers", allow=mine)),
+        fake(folder / "3", "shown", allow=mine, public=True),
+    ]
+    daemon = new_daemon(*resources).start()
+    asked = [(ada, {}), (bob, {}), (bob, {"account": "physics"})]
+    told = [
+        refusal(daemon, "fes", job=job, run={"uid": user.uid}, facts=facts)[1].partition("There are: ")[2]
+        for job, (user, facts) in enumerate(asked)
+    ]
+
+    for words, expected in zip(told, ("hers, open, shown", "open, shown", "hers, open, shown"), strict=True):
+        assert words.startswith(expected)
+
+
 def test_an_unknown_resource_is_refused_where_the_site_says_so(new_daemon, folder):
     """`unknown: refuse` would do nothing, or leave a lease behind."""
     daemon = new_daemon(config={"unknown": "refuse"}).start()

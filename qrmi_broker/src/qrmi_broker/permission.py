@@ -28,17 +28,20 @@ class Permission:
         Raises:
             ConfigError, AuthorizationRefused, ResourceUnavailable: nothing is given.
         """
+
+        def is_allowed(vendor: Vendor) -> bool:
+            return self.allows(vendor.entry, grant.run.uid, grant.facts.account, grant.facts.partition)
+
         names = [one.name for one in grant.wanted]
         _check_names(grant.wanted)
         unknown = [name for name in names if name not in vendors]
         if unknown and (self.config.unknown == "refuse" or len(unknown) == len(names)):
-            known = ", ".join(sorted(vendors)) or "none"
-            raise ConfigError.one("--qpu", "", f"there is no resource {unknown[0]!r}", f"There are: {known}")
-        for one in grant.wanted:
-            if one.name in vendors:
-                vendor = vendors[one.name]
-                if not self.allows(vendor.entry, grant.run.uid, grant.facts.account, grant.facts.partition):
-                    raise AuthorizationRefused(one.name, "its `allow` list has none of what this job is")
+            seen = sorted(name for name, one in vendors.items() if one.entry.public or is_allowed(one))
+            remedy = f"There are: {', '.join(seen) or 'none'}"
+            raise ConfigError.one("--qpu", "", f"there is no resource {unknown[0]!r}", remedy)
+        for name in names:
+            if name in vendors and not is_allowed(vendors[name]):
+                raise AuthorizationRefused(name, "its `allow` list has none of what this job is")
         self.check_drains(grant, vendors)
         if self.config.grant == "licences":
             self._licensed(grant, vendors)
