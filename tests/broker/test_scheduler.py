@@ -39,6 +39,7 @@ LIVES = (
 )
 CONFIG = """Configuration data as of 2026-11-21T11:45:26
 AccountingStorageBackupHost = (null)
+AccountingStorageType   = {accounting}
 PrivateData             = {private}
 SlurmUser               = {user}(64030)
 SlurmctldParameters     = enable_configless
@@ -49,11 +50,17 @@ SlurmctldParameters     = enable_configless
 def slurm(tmp_path: Path):
     """Slurm whose commands do what the texts say."""
 
-    def make(squeue: str = "", scontrol: str = "", list_s: float = 20.0) -> Slurm:
+    def make(squeue: str = "", scontrol: str = "", list_s: float = 20.0, sacctmgr: str = "exit 1") -> Slurm:
+        program(tmp_path / "sacctmgr", sacctmgr)
         paths = (program(tmp_path / "squeue", squeue), program(tmp_path / "scontrol", scontrol))
         return Slurm(*map(str, paths), list_s)
 
     return make
+
+
+def config(private: str, user: str, accounting: str = "(null)") -> str:
+    """A scontrol that prints this configuration."""
+    return f"cat <<'END'\n{CONFIG.format(private=private, user=user, accounting=accounting)}END"
 
 
 def listed(slurm: Slurm) -> Listing:
@@ -192,7 +199,7 @@ def test_a_requeued_job_is_another_run(slurm):
 @pytest.mark.parametrize("private", ["none", "usage,users", "(null)"])
 def test_open_data_is_no_obstacle(slurm, private):
     """The reconciler would be off at a site that hides nothing."""
-    found = slurm(scontrol=f"cat <<'END'\n{CONFIG.format(private=private, user='slurm')}END")
+    found = slurm(scontrol=config(private, "slurm"))
 
     assert asyncio.run(found.obstacle()) is None
 
@@ -201,7 +208,7 @@ def test_open_data_is_no_obstacle(slurm, private):
 def test_private_jobs_are_an_obstacle(slurm, monkeypatch, private):
     """Jobs that we are not shown would be taken for ended ones. The remedy names who is shown them."""
     monkeypatch.setattr("qrmi_broker.scheduler._own_name", lambda: "qrmi")
-    found = slurm(scontrol=f"cat <<'END'\n{CONFIG.format(private=private, user='slurm')}END")
+    found = slurm(scontrol=config(private, "slurm"))
     said = asyncio.run(found.obstacle())
 
     assert said is not None
@@ -213,9 +220,30 @@ def test_private_jobs_are_an_obstacle(slurm, monkeypatch, private):
 def test_who_is_shown_private_jobs_has_no_obstacle(slurm, monkeypatch, own):
     """The reconciler would be off although it sees everything."""
     monkeypatch.setattr("qrmi_broker.scheduler._own_name", lambda: own)
-    found = slurm(scontrol=f"cat <<'END'\n{CONFIG.format(private='jobs', user='slurm')}END")
+    found = slurm(scontrol=config("jobs", "slurm"))
 
     assert asyncio.run(found.obstacle()) is None
+
+
+@pytest.mark.parametrize(("level", "sees"), [("Operator", True), ("Administrator", True), ("None", False), ("", False)])
+def test_an_operator_of_slurm_has_no_obstacle(slurm, monkeypatch, level, sees):
+    """A broker that Slurm's administrators gave the right to see every job would be off; or a plain user's be blind."""
+    monkeypatch.setattr("qrmi_broker.scheduler._own_name", lambda: "qrmi")
+    asks = f"[ \"$*\" = '-nP show user qrmi format=AdminLevel' ] && echo {level}"
+    found = slurm(scontrol=config("jobs", "slurm", "accounting_storage/slurmdbd"), sacctmgr=asks)
+    said = asyncio.run(found.obstacle())
+
+    assert sees == (said is None)
+    assert sees or "sacctmgr modify user qrmi set AdminLevel=Operator" in said
+
+
+def test_a_slurmdbd_that_is_down_is_no_answer_about_obstacles(slurm, monkeypatch):
+    """A broker that starts before slurmdbd would be blind for as long as it runs."""
+    monkeypatch.setattr("qrmi_broker.scheduler._own_name", lambda: "qrmi")
+    found = slurm(scontrol=config("jobs", "slurm", "accounting_storage/slurmdbd"), sacctmgr="exit 1")
+
+    with pytest.raises(SchedulerUnavailable, match="sacctmgr ended with 1"):
+        asyncio.run(found.obstacle())
 
 
 @pytest.mark.parametrize("scontrol", ["exit 1", "echo 'slurm_load_ctl_conf error: down' >&2", "echo hello", "true"])

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from enum import Enum
+from pathlib import Path
 from typing import Protocol
 
 from attrs import field, frozen
@@ -128,13 +129,21 @@ class Slurm:
         hidden = facts["PrivateData"].split(",")
         if "jobs" not in hidden and "all" not in hidden:
             return None
-        slurm_user = facts.get("SlurmUser", "root").partition("(")[0]
-        if _own_name() in (slurm_user, "root"):
+        own, slurm_user = _own_name(), facts.get("SlurmUser", "root").partition("(")[0]
+        if own in (slurm_user, "root"):
             return None
-        return (
-            f"PrivateData={facts['PrivateData']} hides other users' jobs from us. "
-            f"Run qrmid as {slurm_user} (SlurmUser), or take `jobs` out of PrivateData in slurm.conf"
-        )
+        remedy = f"Run qrmid as {slurm_user} (SlurmUser), or take `jobs` out of PrivateData in slurm.conf"
+        if facts.get("AccountingStorageType") == "accounting_storage/slurmdbd":  # without it nobody has a level
+            level = await self._ask(self._sacctmgr, "-nP", "show", "user", own, "format=AdminLevel")
+            if level.strip() in ("Operator", "Administrator"):
+                return None
+            remedy += f", or: sacctmgr modify user {own} set AdminLevel=Operator"
+        return f"PrivateData={facts['PrivateData']} hides other users' jobs from us. {remedy}"
+
+    @property
+    def _sacctmgr(self) -> str:
+        """It is installed beside scontrol."""
+        return str(Path(self.scontrol).with_name("sacctmgr"))
 
     async def _ask(self, *words: str) -> str:
         # SQUEUE_USERS, SQUEUE_STATES and their like would narrow a listing without a word
