@@ -295,19 +295,36 @@ def test_a_limit_ends_a_run_that_is_not_listed(daemon, slurm):
     assert [True] == ["its time limit passed" in entry["reason"] for entry in said(daemon, "lease.released")]
 
 
-def test_a_clock_that_jumps_by_a_day_ends_no_lease(new_daemon, slurm, folder):
+@frozen
+class Clock:
+    """What time the broker believes it is."""
+
+    path: Path
+
+    def says(self, offset: str) -> None:
+        """From now on, this much more or less than it is."""
+        fresh = self.path.with_name(".clock")
+        fresh.write_text(f"{offset}\n")
+        fresh.replace(self.path)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Makes a process believe it."""
+        lies = {"LD_PRELOAD": str(libfaketime()), "FAKETIME_TIMESTAMP_FILE": str(self.path), "FAKETIME_NO_CACHE": "1"}
+        return lies | {"FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_FORCE_MONOTONIC_FIX": "0", "NO_FAKE_STAT": "1"}
+
+
+@pytest.fixture
+def clock(folder: Path) -> Clock:
+    """It is right."""
+    made = Clock(folder / "clock")
+    made.says("+0")
+    return made
+
+
+def test_a_clock_that_jumps_by_a_day_ends_no_lease(new_daemon, slurm, clock):
     """A clock set wrongly, or put right, would take the QPU from jobs that run; so would a restart after it."""
-    clock = folder / "clock"
-
-    def at(text: str) -> None:
-        fresh = folder / ".clock"
-        fresh.write_text(f"{text}\n")
-        fresh.replace(clock)
-
-    at("+0")
-    lies = {"LD_PRELOAD": str(libfaketime()), "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1"}
-    lies |= {"FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_FORCE_MONOTONIC_FIX": "0", "NO_FAKE_STAT": "1"}
-    daemon = asking(new_daemon, slurm).start(**lies)
+    daemon = asking(new_daemon, slurm).start(**clock.environment)
     slurm.lists(row("1", ends=str(int(time.time()) + 3600), uid="0"))
     daemon.ask("fez", facts={"time_limit_s": 3600})
 
@@ -316,23 +333,41 @@ def test_a_clock_that_jumps_by_a_day_ends_no_lease(new_daemon, slurm, folder):
         return found
 
     for job, offset_s in ((2, -DAY_S), (3, DAY_S), (4, -DAY_S)):
-        at(f"{offset_s:+d}")
+        clock.says(f"{offset_s:+d}")
         slurm.is_asked()
         assert (offset_s > 0) == (uptime_s() > 0)  # it believes the clock
         assert ["1"] == held(daemon)
         daemon.release(daemon.ask("fez", job=job)["id"])
     slurm.does("exit 1")
-    at(f"+{DAY_S}")
+    clock.says(f"+{DAY_S}")
     until(lambda: said(daemon, "lease.overdue"))
     slurm.is_asked()
     assert ["1"] == held(daemon)
     assert 1 == len(said(daemon, "lease.overdue"))
     daemon.stop()
     slurm.lists(row("1", uid="0"))
-    at(f"-{DAY_S}")
-    daemon.start(**lies)
+    clock.says(f"-{DAY_S}")
+    daemon.start(**clock.environment)
     slurm.is_asked()
     assert ["1"] == held(daemon)
+
+
+def test_a_limit_is_counted_by_a_clock_that_nobody_sets(new_daemon, clock):
+    """Where nobody lists the runs, a clock that is put right would end every lease; or none would end after it."""
+    daemon = new_daemon().start(**clock.environment)
+    daemon.ask("fez", facts={"time_limit_s": 3600})
+    for job, offset_s in ((2, DAY_S), (3, -DAY_S)):
+        daemon.ask("fez", job=job, facts={"time_limit_s": 1})
+        clock.says(f"{offset_s:+d}")
+        until(lambda: ["1"] == held(daemon))
+    clock.says(f"+{DAY_S}")
+    daemon.kill()
+    daemon.start(**clock.environment)
+    daemon.ask("fez", job=4, facts={"time_limit_s": 0.1})
+    until(lambda: 3 == len(said(daemon, "lease.released")))
+
+    assert ["1"] == held(daemon)
+    assert {"its time limit passed"} == {entry["reason"] for entry in said(daemon, "lease.released")}
 
 
 def test_a_full_disk_gives_no_lease_and_takes_every_one_back(disk, new_daemon, folder):
@@ -345,14 +380,30 @@ def test_a_full_disk_gives_no_lease_and_takes_every_one_back(disk, new_daemon, f
     assert "released" == daemon.release(first["id"])["state"]
     assert ["session.opened", "session.opened", "session.closed"] == sessions(daemon)
     assert ["2"] == held(daemon)
-    assert said(daemon, "ledger.unavailable")
     assert ["ACTIVE", "ACTIVE"] == states(daemon)
+    for job in (4, 5):
+        is_refused(daemon.ask("fez", job=job, until=None))
+    assert ["error"] == [entry["level"] for entry in said(daemon, "ledger.unavailable")]  # once, however many ask
 
     filler.unlink()
     until(lambda: ["RELEASED", "ACTIVE"] == states(daemon))
-    daemon.ask("fez", job=4)
-    assert ["2", "4"] == held(daemon)
+    assert 1 == len(said(daemon, "ledger.recovered"))
+    daemon.ask("fez", job=6)
+    assert ["2", "6"] == held(daemon)
     assert "released" == daemon.release(second["id"])["state"]
+
+
+def test_a_lease_that_the_ledger_refuses_is_said(disk, new_daemon):
+    """On a full disk jobs would be turned away, and nobody told who could mend it."""
+    daemon = new_daemon().start()
+    filler = fill(disk)
+    for job in (1, 2):
+        assert "ledger" in is_refused(daemon.ask("fez", job=job, until=None))
+
+    assert ["error"] == [entry["level"] for entry in said(daemon, "ledger.unavailable")]
+    filler.unlink()
+    daemon.ask("fez", job=3)
+    assert 1 == len(said(daemon, "ledger.recovered"))
 
 
 def test_a_payload_that_does_not_fit_on_the_disk_is_refused(disk, new_daemon):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from enum import StrEnum
 from typing import Any
 
@@ -110,6 +111,8 @@ class Grant:
     wanted: tuple[Wanted, ...]
     expires_at: float
     """Seconds since the epoch; what is overdue is looked up at the scheduler before it is released."""
+    known_since: float = field(factory=time.monotonic)
+    """When it was asked for or, after a restart, taken up; by a clock that nobody sets."""
     leases: list[Lease] = field(factory=list)
     failure: Exception | None = None
     work: asyncio.Task[None] | None = None
@@ -129,6 +132,11 @@ class Grant:
     def age(self) -> tuple[int, int]:
         """Later runs of one job have greater ones."""
         return self.run.start_time or 0, self.run.restart_count
+
+    @property
+    def is_past_limit(self) -> bool:
+        """Whether its time has passed for certain, whatever the clock on the wall was set to meanwhile."""
+        return time.monotonic() - self.known_since > self.facts.limit_s
 
     @property
     def about(self) -> dict[str, Any]:

@@ -103,6 +103,7 @@ class Leases:
             self.permission.check_drains(grant, self.vendors)  # again: it has waited
             passing("lease.reserved")
             await self.ledger.do(lambda db: records.intend(db, grant))
+            self.debts.written()
             self._fences.update({lease.fence: lease for lease in grant.leases})
             passing("lease.intended")
             for lease in grant.leases:
@@ -111,8 +112,11 @@ class Leases:
                 self.hooks.notify(_log, "qrmi_lease_acquired", run=grant.run, resource=lease.resource)
         except (Withdrawn, asyncio.CancelledError):
             grant.failure = AuthorizationRefused(grant.wanted[0].name, "the request was withdrawn")
-        except (QrmiError, LedgerUnavailable) as exc:
-            grant.failure = _told(exc, grant)
+        except LedgerUnavailable as exc:
+            self.debts.failed(exc)
+            grant.failure = ResourceUnavailable(grant.wanted[0].name, f"the broker's ledger cannot be written: {exc}")
+        except QrmiError as exc:
+            grant.failure = exc
         except Exception as exc:  # noqa: BLE001 - whoever asked must get an answer, and the lanes be freed
             grant.failure = ResourceUnavailable(grant.wanted[0].name, f"a fault of the broker: {exc!r}")
             _log.error("broker.fault", exc_info=exc)
@@ -198,9 +202,7 @@ class Leases:
 
     async def _end(self, lease: Lease, reason: str) -> None:
         """RELEASING, tasks settled, session closed, RELEASED, lane free: in this order."""
-        while lease.state is LeaseState.OUTCOME_UNKNOWN and not lease.grant.is_forced:
-            if time.time() > lease.grant.expires_at:
-                break
+        while lease.state is LeaseState.OUTCOME_UNKNOWN and not (lease.grant.is_forced or lease.grant.is_past_limit):
             await asyncio.sleep(_LOOK_S)
         if lease.state is not LeaseState.RELEASING:
             lease.move(LeaseState.RELEASING)
@@ -257,9 +259,3 @@ class Leases:
             lease.move(LeaseState.OUTCOME_UNKNOWN)
             await self.debts.owe(lambda db: records.set_state(db, lease))
             _log.error("lease.outcome_unknown", **lease.grant.about, fence=lease.fence)
-
-
-def _told(exc: Exception, grant: Grant) -> Exception:
-    if isinstance(exc, LedgerUnavailable):
-        return ResourceUnavailable(grant.wanted[0].name, f"the broker's ledger cannot be written: {exc}")
-    return exc
