@@ -158,20 +158,20 @@ async def metrics(request: web.Request) -> web.Response:
 async def _answer(request: web.Request, grant: Grant) -> web.Response:
     if grant.work is not None and not grant.work.done():
         await asyncio.wait([grant.work], timeout=ANSWER_S)
-    found = _found(request, grant)
-    status = {"pending": 202, "failed": 409, "released": 410}.get(grant.state, 200)
+    found = await _found(request, grant)
+    status = {"pending": 202, "failed": 409, "released": 410}.get(str(found["state"]), 200)
     if "text/plain" in request.headers.get("Accept", ""):
         return web.Response(text="".join(f"{line}\n" for line in _lines(found)), status=status)
     return web.json_response(found, status=status)
 
 
-def _found(request: web.Request, grant: Grant) -> dict[str, object]:
+async def _found(request: web.Request, grant: Grant) -> dict[str, object]:
     broker = request.app[BROKER]
     found: dict[str, object] = {"id": grant.id, "state": grant.state}
     names = {lease.resource for lease in grant.leases}
     if grant.state == "granted":
         socket_path = request.get("socket_path", request.app[SOCKET])
-        found["environment"] = jobenv.environment(grant, broker.vendors, broker.tokens, socket_path)
+        found["environment"] = await jobenv.environment(grant, broker.vendors, broker.tokens, socket_path)
         found["warnings"] = [
             f"{one.name}: no such resource; the job goes on without it" for one in grant.wanted if one.name not in names
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping
 
 from qrmi_broker.lease import Grant, Lease
@@ -25,8 +26,12 @@ def public_settings(vendor: Vendor) -> dict[str, str]:
     }
 
 
-def environment(grant: Grant, vendors: Mapping[str, Vendor], tokens: Tokens, socket_path: str) -> dict[str, str]:
-    """The variables of a granted job."""
+async def environment(grant: Grant, vendors: Mapping[str, Vendor], tokens: Tokens, socket_path: str) -> dict[str, str]:
+    """The variables of a granted job; in a thread, as a backend may have to be imported and a secret's file be read."""
+    return await asyncio.to_thread(_environment, grant, vendors, tokens, socket_path)
+
+
+def _environment(grant: Grant, vendors: Mapping[str, Vendor], tokens: Tokens, socket_path: str) -> dict[str, str]:
     names = ",".join(lease.alias for lease in grant.leases)
     types = ",".join(vendors[lease.resource].entry.type for lease in grant.leases)
     found = {

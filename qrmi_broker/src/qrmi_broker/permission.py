@@ -28,19 +28,16 @@ class Permission:
         Raises:
             ConfigError, AuthorizationRefused, ResourceUnavailable: nothing is given.
         """
-
-        def is_allowed(vendor: Vendor) -> bool:
-            return self.allows(vendor.entry, grant.run.uid, grant.facts.account, grant.facts.partition)
-
+        who = (grant.run.uid, grant.facts.account, grant.facts.partition)
         names = [one.name for one in grant.wanted]
         _check_names(grant.wanted)
         unknown = [name for name in names if name not in vendors]
         if unknown and (self.config.unknown == "refuse" or len(unknown) == len(names)):
-            seen = sorted(name for name, one in vendors.items() if one.entry.public or is_allowed(one))
+            seen = sorted(name for name, one in vendors.items() if self.shows(one.entry, *who))
             remedy = f"There are: {', '.join(seen) or 'none'}"
             raise ConfigError.one("--qpu", "", f"there is no resource {unknown[0]!r}", remedy)
         for name in names:
-            if name in vendors and not is_allowed(vendors[name]):
+            if name in vendors and not self.allows(vendors[name].entry, *who):
                 raise AuthorizationRefused(name, "its `allow` list has none of what this job is")
         self.check_drains(grant, vendors)
         if self.config.grant == "licences":
@@ -58,9 +55,17 @@ class Permission:
             if one.name in vendors and (reason := vendors[one.name].drained) is not None:
                 raise ResourceUnavailable(one.name, f"drained: {reason}")
 
+    @classmethod
+    def shows(cls, entry: ResourceConfig, uid: int, account: str | None = None, partition: str | None = None) -> bool:
+        """Whether somebody is told of a resource: everybody is, or he may use it. Blocks as `allows` does."""
+        return entry.public or cls.allows(entry, uid, account, partition)
+
     @staticmethod
     def allows(entry: ResourceConfig, uid: int, account: str | None = None, partition: str | None = None) -> bool:
-        """Whether its `allow` list has the user, one of the user's groups, the account or the partition."""
+        """Whether its `allow` list has the user, one of the user's groups, the account or the partition.
+
+        Blocks while the host asks its directory of users: not for the thread of the event loop.
+        """
         allow = entry.allow
         if not (allow.users or allow.groups or allow.accounts or allow.partitions):
             return True
