@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 
 from .daemon import Daemon, fake, short_folder
+from .munged import running
+from .programs import Slurm, program, row
+from .site import Site
 from .users import User
 
 FAULTS = ("broker.fault", "request.failed", "reconciler.failed")
@@ -53,6 +56,56 @@ def new_daemon(folder: Path) -> Iterator[Callable[..., Daemon]]:
 def daemon(new_daemon: Callable[..., Daemon]) -> Daemon:
     """A started `qrmid` with one resource, `fez`, whose service is the folder `service`."""
     return new_daemon().start()
+
+
+@pytest.fixture
+def slurm(folder: Path) -> Slurm:
+    """It lists one job, 1, of root."""
+    (folder / "bin").mkdir()
+    made = Slurm(folder / "bin")
+    made.lists(row("1", uid="0"))
+    program(folder / "bin" / "scontrol", "echo 'PrivateData = none'")
+    return made
+
+
+@pytest.fixture
+def asking(new_daemon: Callable[..., Daemon], slurm: Slurm) -> Daemon:
+    """A broker that asks the stand-ins ten times a second; it is not started yet."""
+    commands = {name: str(slurm.folder / name) for name in ("squeue", "scontrol")}
+    return new_daemon(scheduler="slurm", **commands, **{"reconcile-s": "0.1"})
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    """A broker and the relay of another node, that no test stops."""
+    with short_folder() as name:
+        Path(name).chmod(0o755)
+        site = Site(Path(name))
+        with running(site.here, site.there):
+            try:
+                yield site.start()
+            finally:
+                site.stop()
+                assert [] == [one for one in site.broker.events + site.relay.events if one["event"] == "request.failed"]
+
+
+@pytest.fixture
+def own_site(folder: Path) -> Iterator[Site]:
+    """The same for one test, which starts it."""
+    site = Site(folder)
+    with running(site.here, site.there):
+        try:
+            yield site
+        finally:
+            site.stop()
+
+
+@pytest.fixture
+def lease(site: Site) -> Iterator[dict[str, Any]]:
+    """A lease of root's job on `fez`, asked for through the relay."""
+    granted = site.relay.ask("fez", job=next(site.jobs))
+    yield granted
+    site.relay.release(granted["id"])
 
 
 @pytest.fixture(scope="session")

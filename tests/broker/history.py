@@ -16,6 +16,7 @@ from attrs import define, field
 from qrmi_broker.crashpoint import VARIABLE
 
 from .clients import HOUR_S, LANES, SHORT_S, Client, Socket
+from .clock import Clock
 from .cluster import Cluster
 from .daemon import Daemon, fake
 from .nursery import Nursery
@@ -41,6 +42,7 @@ class History:
     daemon: Daemon = field(init=False)
     cluster: Cluster = field(init=False)
     clients: list[Client] = field(factory=list)
+    clock: Clock = field(init=False)
     nursery: Nursery = field(init=False)
     up: threading.Event = field(factory=threading.Event)
     """It may be worth asking: whoever is not answered waits for this."""
@@ -53,8 +55,9 @@ class History:
         options = {"scheduler": "slurm", "squeue": "", "scontrol": "", "reconcile-s": "0.15"}
         options |= {name: str(self.cluster.folder / name) for name in ("squeue", "scontrol")}
         self.daemon = Daemon(self.folder, resources, **options)
-        (self.folder / "clock").write_text("+0")
-        self.nursery = Nursery(self.folder / "clock", self.daemon.log, self.mutant)
+        self.clock = Clock(self.folder / "clock")
+        self.clock.says("+0")
+        self.nursery = Nursery(self.clock, self.daemon.log, self.mutant)
 
     @property
     def service(self) -> Path:
@@ -150,9 +153,7 @@ class History:
             self.record.add("broker.stopped")
         elif trouble.kind == "jump":
             self._offset_h += 1 if (trouble.at == "+") != (abs(self._offset_h) >= 3) else -1
-            fresh = self.folder / ".clock"
-            fresh.write_text(f"{self._offset_h * HOUR_S:+d}s")
-            fresh.replace(self.folder / "clock")
+            self.clock.says(f"{self._offset_h * HOUR_S:+d}s")
             self.record.add("clock.jumped")
         elif trouble.kind == "vendor":
             (self.service / trouble.at).touch()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import select
@@ -11,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from .clock import Clock
 from .daemon import INSTALLED
 
 
@@ -43,9 +43,9 @@ class Born:
 
 
 class Nursery:
-    """Starts one broker at a time, under a clock that the file *clock* sets."""
+    """Starts one broker at a time, under *clock*."""
 
-    def __init__(self, clock: Path, log: Path, mutant: str) -> None:
+    def __init__(self, clock: Clock, log: Path, mutant: str) -> None:
         with log.open("ab") as file:
             self.process = subprocess.Popen(
                 [sys.executable, str(INSTALLED / "nurse.py")],
@@ -53,12 +53,7 @@ class Nursery:
                     **os.environ,
                     "PYTHONPATH": str(INSTALLED),
                     "QRMI_TEST_MUTANT": mutant,
-                    "LD_PRELOAD": str(libfaketime()),
-                    "FAKETIME_TIMESTAMP_FILE": str(clock),
-                    "FAKETIME_NO_CACHE": "1",
-                    "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-                    "FAKETIME_FORCE_MONOTONIC_FIX": "0",
-                    "NO_FAKE_STAT": "1",
+                    **clock.environment,
                 },
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -79,13 +74,3 @@ class Nursery:
         self.process.wait()
         self.process.stdin.close()
         self.process.stdout.close()
-
-
-def libfaketime() -> Path:
-    """The library that lets a process see another time: that of the distribution `libfaketime`.
-
-    Debian's 0.9.10 will not do: under it `clock_nanosleep` of the monotonic clock fails with EINVAL.
-    """
-    found = importlib.util.find_spec("libfaketime")
-    assert found is not None, "the tests need the distribution libfaketime: pip install libfaketime"
-    return next(Path(found.origin).parent.rglob("libfaketime.so.1"))

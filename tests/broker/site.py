@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import http.client
 import ipaddress
+import itertools
 import json
 import socket
 import ssl
@@ -18,9 +19,12 @@ from cryptography.x509.oid import NameOID
 
 from qrmi_broker.munge import Munge
 from qrmi_broker.voucher import HEADER, Voucher, digest
+from qrmi_core import Payload
 
 from .daemon import Daemon, fake
 from .munged import Munged
+
+LEASES = "/v1/leases"
 
 
 class Site:
@@ -29,6 +33,7 @@ class Site:
     def __init__(self, folder: Path, *resources: dict, host: str = "localhost") -> None:
         """*resources*: by default one, `fez`; *host*: the name in the broker's certificate."""
         self.folder = folder
+        self.jobs = itertools.count(1)
         self.here, self.there = Munged(folder / "munge", "here"), Munged(folder / "munge", "there")
         self.port = free_port()
         for name, content in certificates(host).items():
@@ -89,6 +94,11 @@ class Site:
             return answer.status, json.loads(answer.read())
         finally:
             connection.close()
+
+
+def script(**facts: object) -> Payload:
+    """What the fake vendor executes."""
+    return Payload.from_json("script", {"runs_s": 0, **facts})
 
 
 def free_port() -> int:
