@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import ssl
+import time
 from contextlib import suppress
 
 import pytest
 
+from qrmi_core import BrokerUnavailable
+
 from .daemon import Daemon, fake
-from .site import Site
+from .site import LEASES, Site, certificates
 
 
 class TestTheDoor:
@@ -60,6 +64,74 @@ class TestTheDoor:
 
         with pytest.raises(AssertionError, match=rf"ended with 2: (?s:.*)--listen: 127\.0\.0\.1:{site.port}: "):
             second.start()
+
+
+class TestARenewedCertificate:
+    """What SIGHUP changes."""
+
+    def test_is_shown_and_believed_without_a_restart(self, own_site):
+        """Every job would lose its broker for the renewal, or on the day on which the old certificate ends."""
+        own_site.start()
+        old = (own_site.folder / "ca.pem").read_bytes()
+        self._renew(own_site)
+        self._hup(own_site.broker, "certificates.read")
+
+        assert 200 == own_site.directly("GET", LEASES, own_site.credential("GET", LEASES))[0]
+        assert isinstance(own_site.relay.leases(), list)  # over the connection that it has
+        self._hup(own_site.relay, "certificates.read")
+        own_site.broker.stop()
+        own_site.broker.start()
+        assert isinstance(own_site.relay.leases(), list)
+        (own_site.folder / "ca.pem").write_bytes(old)
+        with pytest.raises(ssl.SSLCertVerificationError):
+            own_site.directly("GET", LEASES)
+
+    def test_that_cannot_be_used_changes_nothing(self, own_site):
+        """A mistake in a file would cut every node off, and nobody be told."""
+        own_site.start()
+        authority = own_site.folder / "ca.pem"
+        good = authority.read_bytes()
+        self._renew(own_site, "broker.pem")
+        self._hup(own_site.broker, "certificates.refused")
+
+        assert 200 == own_site.directly("GET", LEASES, own_site.credential("GET", LEASES))[0]
+        authority.write_text("nothing")
+        self._hup(own_site.relay, "certificates.refused")
+        authority.write_bytes(good)
+        own_site.broker.stop()
+        self._renew(own_site)
+        own_site.broker.start()
+        with pytest.raises(BrokerUnavailable, match="its certificate"):
+            own_site.relay.leases()
+        self._hup(own_site.relay, "certificates.read")
+        assert isinstance(own_site.relay.leases(), list)
+
+    @staticmethod
+    def _renew(site: Site, *names: str) -> None:
+        """Write these files anew, by default all."""
+        for name, content in certificates("localhost").items():
+            if name in (names or (name,)):
+                (site.folder / name).write_bytes(content)
+
+    @staticmethod
+    def _hup(daemon: Daemon, event: str) -> None:
+        """Send SIGHUP, and wait until it says this once more."""
+
+        def times() -> int:
+            return [entry["event"] for entry in daemon.events].count(event)
+
+        before, deadline = times(), time.monotonic() + 20
+        daemon.process.send_signal(signal.SIGHUP)
+        while times() == before:
+            assert time.monotonic() < deadline, daemon.words
+            time.sleep(0.02)
+
+
+def test_a_broker_without_relays_outlives_sighup(daemon):
+    """An administrator who sends it to every daemon would end the broker."""
+    daemon.process.send_signal(signal.SIGHUP)
+
+    assert 0 == daemon.stop()
 
 
 def _rest(connection: socket.socket) -> bytes:

@@ -8,8 +8,9 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ from qrmi_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from qrmi_broker.broker import Broker
+
+_Reread = Callable[[], None]
+"""Reads the certificates again; a ConfigError changes nothing."""
 
 _log = log.logger(part="daemon")
 
@@ -76,15 +80,18 @@ def _be_broker(args: argparse.Namespace) -> int:
 
 
 @asynccontextmanager
-async def _open_broker(broker: Broker, run: Path, args: argparse.Namespace) -> AsyncIterator[None]:
+async def _open_broker(broker: Broker, run: Path, args: argparse.Namespace) -> AsyncIterator[_Reread | None]:
     from qrmi_broker import remote, tls
     from qrmi_broker.doors import Doors, application
     from qrmi_broker.munge import Munge
 
     doors = Doors(run)
+    reread: _Reread | None = None
     if args.listen:  # what is wrong with it is said before anything runs
         address = tls.Address.of(args.listen, "--listen")
-        context = tls.of_broker(Path(args.tls_cert), Path(args.tls_key))
+        files = Path(args.tls_cert), Path(args.tls_key)
+        context = tls.of_broker(*files)
+        reread = partial(tls.renew, context, *files)
         gate = remote.Gate(Munge(args.munge_socket), remote.trusted(args.relay_user))
     await broker.start()
     try:
@@ -96,7 +103,7 @@ async def _open_broker(broker: Broker, run: Path, args: argparse.Namespace) -> A
             application(broker, doors.public_path, is_admin=False),
             application(broker, doors.public_path, is_admin=True),
         )
-        yield
+        yield reread
     finally:
         await doors.close()
         await broker.stop()
@@ -111,32 +118,45 @@ def _be_relay(args: argparse.Namespace) -> int:
 
 
 @asynccontextmanager
-async def _open_relay(run: Path, args: argparse.Namespace) -> AsyncIterator[None]:
+async def _open_relay(run: Path, args: argparse.Namespace) -> AsyncIterator[_Reread]:
     from qrmi_broker import tls
     from qrmi_broker.doors import Doors
     from qrmi_broker.munge import Munge
     from qrmi_broker.relay import Relay
 
     doors = Doors(run)
-    context = tls.of_relay(Path(args.tls_ca) if args.tls_ca else None)
+    authority = Path(args.tls_ca) if args.tls_ca else None
+    context = tls.of_relay(authority)
     address = tls.Address.of(args.relay, "--relay")
     relay = Relay(address, Munge(args.munge_socket), context, doors.public_path.absolute())
     await relay.start()
     try:
         await relay.open(doors)
-        yield
+        yield partial(tls.trust, context, authority)
     finally:
         await doors.close()
         await relay.stop()
 
 
-async def _until_told(opened: AbstractAsyncContextManager[None]) -> None:
-    stopping = asyncio.Event()
+async def _until_told(opened: AbstractAsyncContextManager[_Reread | None]) -> None:
+    stopping, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    async with opened:
+        loop.add_signal_handler(number, stopping.set)
+    async with opened as reread:
+        loop.add_signal_handler(signal.SIGHUP, _renew, reread)
         _tell_systemd("READY=1")
         await stopping.wait()
+
+
+def _renew(reread: _Reread | None) -> None:
+    if reread is None:
+        return
+    try:
+        reread()
+    except ConfigError as exc:
+        _log.error("certificates.refused", error=str(exc))
+    else:
+        _log.info("certificates.read")
 
 
 def _tell_systemd(text: str) -> None:

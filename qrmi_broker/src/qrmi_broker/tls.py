@@ -55,6 +55,16 @@ def of_broker(certificate: Path, key: Path) -> ssl.SSLContext:
     return context
 
 
+def renew(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+    """Be who the files say now, from the next connection on.
+
+    Raises:
+        ConfigError: they cannot be used; we stay who we were.
+    """
+    of_broker(certificate, key)  # half of them read would leave *context* without a key
+    context.load_cert_chain(certificate, key, password="")
+
+
 def of_relay(authority: Path | None) -> ssl.SSLContext:
     """Whom we believe to be the broker: who has a certificate for its name from *authority* (None: the system's).
 
@@ -70,6 +80,16 @@ def of_relay(authority: Path | None) -> ssl.SSLContext:
         raise ConfigError.one(str(authority), "", problem, "Give the authority's certificate in PEM") from exc
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     return context
+
+
+def trust(context: ssl.SSLContext, authority: Path | None) -> None:
+    """Believe also whom the file names now, from the next connection on.
+
+    Raises:
+        ConfigError: it cannot be used; we believe whom we believed.
+    """
+    of_relay(authority)
+    context.load_default_certs() if authority is None else context.load_verify_locations(authority)
 
 
 def _words(exc: Exception) -> str:
