@@ -103,7 +103,6 @@ class Leases:
             self.permission.check_drains(grant, self.vendors)  # again: it has waited
             passing("lease.reserved")
             await self.ledger.do(lambda db: records.intend(db, grant))
-            self.debts.written()
             self._fences.update({lease.fence: lease for lease in grant.leases})
             passing("lease.intended")
             for lease in grant.leases:
@@ -113,7 +112,6 @@ class Leases:
         except (Withdrawn, asyncio.CancelledError):
             grant.failure = AuthorizationRefused(grant.wanted[0].name, "the request was withdrawn")
         except LedgerUnavailable as exc:
-            self.debts.failed(exc)
             grant.failure = ResourceUnavailable(grant.wanted[0].name, f"the broker's ledger cannot be written: {exc}")
         except QrmiError as exc:
             grant.failure = exc
@@ -128,10 +126,13 @@ class Leases:
             _log.info("lease.acquired", **grant.about, fences=[lease.fence for lease in grant.leases])
 
     async def _checked(self, grant: Grant) -> set[str]:
-        names = await asyncio.to_thread(self.permission.check, grant, self.vendors)  # it may ask a directory of users
-        for name in sorted(names):
-            await asyncio.to_thread(self.hooks.authorize, grant.run, name)
-        return names
+        def check() -> set[str]:
+            names = self.permission.check(grant, self.vendors)
+            for name in sorted(names):
+                self.hooks.authorize(grant.run, name)
+            return names
+
+        return await asyncio.to_thread(check)  # a directory of users may be asked, and hooks may ask anybody
 
     async def _supersede(self, grant: Grant) -> None:
         """One job has one run at a time: older ones are fenced off and released first; an older one is refused."""
@@ -142,7 +143,7 @@ class Leases:
             if other.age > grant.age:
                 raise AuthorizationRefused(grant.wanted[0].name, "a newer run of this job holds its lease")
             await self.release(other, "superseded by a newer run of the job")
-        last = await self.ledger.do(lambda db: records.last_run(db, run))
+        last = self.ledger.read(lambda db: records.last_run(db, run))
         if last is not None and last > grant.age:
             raise AuthorizationRefused(grant.wanted[0].name, "a newer run of this job had its lease")
         if last == grant.age:

@@ -1,4 +1,7 @@
-"""The ledger: SQLite, durable before we act, one thread that writes. What many ask for at once is one commit."""
+"""The ledger: SQLite, durable before we act, one thread that writes. What many ask for at once is one commit.
+
+Reads by key happen where they are asked for: a look into the page cache costs less than a walk to another thread.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,15 @@ import asyncio
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from attrs import define, field
+
+from qrmi_core import log
+from qrmi_core.polling import SystemClock, pauses
 
 _T = TypeVar("_T")
 Work = Callable[[sqlite3.Connection], _T]
@@ -53,18 +60,24 @@ _MIGRATIONS = {
 }
 
 
+_log = log.logger(part="ledger")
+
+
 class LedgerUnavailable(Exception):
     """The ledger cannot be read or written. No new lease is given; releases go on."""
 
 
 @define(eq=False)
 class Ledger:
-    """One ledger file. `do` may be called from the event loop that was running when it was opened."""
+    """One ledger file. The thread that opens it is that of the event loop, and the only one that asks."""
 
     path: Path
     on_commit: Callable[[float], None] = lambda seconds: None
     _asked: queue.SimpleQueue[Any] = field(factory=queue.SimpleQueue)
     _thread: threading.Thread | None = None
+    _reader: sqlite3.Connection | None = None
+    _is_failing: bool = False
+    """The last commit failed, and that has been said."""
 
     def open(self) -> None:
         """Open or make the file, bring it to our version, and check it.
@@ -74,15 +87,14 @@ class Ledger:
         """
         try:
             connection = self._connect()
-            try:
-                found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-                if found != "ok":
-                    raise LedgerUnavailable(f"{self.path} is damaged: {found}")
-                self._migrate(connection)
-            finally:
-                connection.close()
+            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if found != "ok":
+                raise LedgerUnavailable(f"{self.path} is damaged: {found}")
+            self._migrate(connection)
+            connection.execute("PRAGMA query_only = ON")
         except sqlite3.Error as exc:
             raise LedgerUnavailable(f"{self.path}: {exc}") from exc
+        self._reader = connection
         self._thread = threading.Thread(target=self._serve, name="qrmid-ledger", daemon=True)
         self._thread.start()
 
@@ -97,14 +109,38 @@ class Ledger:
         self._asked.put((work, answer, loop))
         return await asyncio.shield(answer)
 
+    async def surely(self, work: Work[_T]) -> _T:
+        """The same for what has happened already: it must be written in the end, whatever hinders it now."""
+        cadence = pauses(SystemClock())
+        while True:
+            try:
+                return await self.do(work)
+            except LedgerUnavailable:
+                await asyncio.sleep(next(cadence))
+
+    def read(self, work: Work[_T]) -> _T:
+        """Run *work*, which only reads and little; it sees all that `do` has written.
+
+        Raises:
+            LedgerUnavailable: it cannot be read.
+        """
+        if self._reader is None:
+            raise LedgerUnavailable(f"{self.path} is not open")
+        try:
+            return work(self._reader)
+        except sqlite3.DatabaseError as exc:
+            raise LedgerUnavailable(f"{self.path}: {exc}") from exc
+
     def close(self) -> None:
         """Write what was asked for, and end the thread."""
         if self._thread is not None:
             self._asked.put(None)
             self._thread.join()
+        if self._reader is not None:
+            self._reader.close()
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, isolation_level=None, timeout=5.0)
+        connection = sqlite3.connect(self.path, isolation_level=None, timeout=5.0, check_same_thread=False)
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -121,8 +157,6 @@ class Ledger:
     # -- in the thread
 
     def _serve(self) -> None:
-        import time
-
         connection = self._connect()
         is_last = False
         while not is_last:
@@ -131,7 +165,12 @@ class Ledger:
                 batch.append(self._asked.get())
             is_last = None in batch
             started = time.monotonic()
-            for answer, loop, result, error in self._commit(connection, [one for one in batch if one is not None]):
+            before = connection.total_changes
+            done = self._commit(connection, [one for one in batch if one is not None])
+            failure = next((error for *_, error in done if isinstance(error, LedgerUnavailable)), None)
+            if failure is not None or connection.total_changes > before:  # nothing can be written on a full disk, too
+                self._say(failure)
+            for answer, loop, result, error in done:
                 loop.call_soon_threadsafe(_settle, answer, result, error)
             self.on_commit(time.monotonic() - started)
         connection.close()
@@ -155,6 +194,14 @@ class Ledger:
                 connection.execute("ROLLBACK")
             return [(answer, loop, None, LedgerUnavailable(f"{self.path}: {exc}")) for _, answer, loop in batch]
         return done
+
+    def _say(self, failure: LedgerUnavailable | None) -> None:
+        """Once for each time that the ledger fails us."""
+        if failure is not None and not self._is_failing:
+            _log.error("ledger.unavailable", error=str(failure))
+        elif failure is None and self._is_failing:
+            _log.info("ledger.recovered")
+        self._is_failing = failure is not None
 
 
 def _told(exc: Exception, path: Path) -> Exception:

@@ -18,7 +18,6 @@ from qrmi_broker.broker import Broker
 from qrmi_broker.lease import Lease, LeaseState
 from qrmi_broker.permission import Permission
 from qrmi_broker.spool import TooLarge
-from qrmi_broker.task import Task
 from qrmi_broker.vendor import Vendor
 from qrmi_core import protocol
 from qrmi_core.errors import (
@@ -31,6 +30,8 @@ from qrmi_core.payload import Payload
 
 BROKER: web.AppKey[Broker] = web.AppKey("broker", Broker)
 _LONGEST_KEY = 256
+_AT_ONCE_BYTES = 1 << 16
+"""A result up to this size is read and sent at once; streaming costs several walks to other threads."""
 
 
 def routes() -> list[web.RouteDef]:
@@ -115,7 +116,7 @@ async def plan_task(request: web.Request) -> web.Response:
 async def find_task(request: web.Request) -> web.Response:
     """The id of the user's task that has this key, or null."""
     vendor = _vendor(request)
-    found = await request.app[BROKER].tasks.find(_asker(request).uid, vendor.name, request.query.get("key", ""))
+    found = request.app[BROKER].tasks.find_key(_asker(request).uid, vendor.name, request.query.get("key", ""))
     return web.json_response({"id": found})
 
 
@@ -128,8 +129,8 @@ async def show_task(request: web.Request) -> web.Response:
     if not 0 <= wait_s <= protocol.MOST_WAIT_S:
         raise PayloadError("wait_s", "", "is no number of seconds", f"Give 0 to {protocol.MOST_WAIT_S:g}")
     task_id = request.match_info["id"]
-    _, state = await request.app[BROKER].tasks.state(task_id, _asker(request).uid, wait_s=wait_s)
-    return web.json_response({"id": task_id, **attrs.asdict(state)})
+    task = await request.app[BROKER].tasks.find(task_id, _asker(request).uid, wait_s=wait_s)
+    return web.json_response({"id": task_id, **attrs.asdict(task.state)})
 
 
 async def stop_task(request: web.Request) -> web.Response:
@@ -143,7 +144,9 @@ async def task_result(request: web.Request) -> web.StreamResponse:
     found = await request.app[BROKER].tasks.result(request.match_info["id"], _asker(request).uid)
     headers = {"Content-Type": "application/octet-stream"}
     if isinstance(found, Path):
-        return web.FileResponse(found, headers=headers)
+        if found.stat().st_size > _AT_ONCE_BYTES:
+            return web.FileResponse(found, headers=headers)
+        found = found.read_bytes()
     return web.Response(body=found, headers=headers)
 
 
@@ -154,12 +157,10 @@ async def task_logs(request: web.Request) -> web.Response:
 
 async def task_usage(request: web.Request) -> web.Response:
     """What the task has cost."""
-    task_id = request.match_info["id"]
-    row, _ = await request.app[BROKER].tasks.state(task_id, _asker(request).uid)
-    qpu_s = None if isinstance(row, Task) else row["qpu_s"]
-    if qpu_s is None:
+    task = await request.app[BROKER].tasks.find(request.match_info["id"], _asker(request).uid)
+    if task.qpu_s is None:
         raise NotOffered("qrmid", "task_usage of this task")
-    return web.json_response({"qpu_s": qpu_s})
+    return web.json_response({"qpu_s": task.qpu_s})
 
 
 # -- who asks for what

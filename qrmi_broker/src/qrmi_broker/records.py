@@ -137,11 +137,11 @@ def identify_task(db: sqlite3.Connection, task: Task) -> None:
     db.execute("UPDATE tasks SET state = ?, vendor_id = ? WHERE id = ?", (TaskRecord.ACTIVE, task.vendor_id, task.id))
 
 
-def end_task(db: sqlite3.Connection, task_id: str, state: str, reason: str | None, qpu_s: float | None) -> None:
+def end_task(db: sqlite3.Connection, task: Task, state: str, reason: str | None) -> None:
     """It has ended, or nobody knows."""
     db.execute(
         "UPDATE tasks SET state = ?, reason = ?, qpu_s = ?, ended_at = ? WHERE id = ?",
-        (state, reason, qpu_s, time.time(), task_id),
+        (state, reason, task.qpu_s, time.time(), task.id),
     )
 
 
@@ -155,27 +155,30 @@ def remove_intent(db: sqlite3.Connection, task: Task) -> None:
     db.execute("DELETE FROM tasks WHERE id = ? AND state = ?", (task.id, TaskRecord.INTENT))
 
 
-def task(db: sqlite3.Connection, task_id: str) -> sqlite3.Row | None:
-    """The row of a task."""
-    found: sqlite3.Row | None = db.execute("SELECT * FROM tasks WHERE id = ?", (task_id,)).fetchone()
-    return found
+def task(db: sqlite3.Connection, task_id: str) -> Task | None:
+    """A task."""
+    row = db.execute("SELECT * FROM tasks WHERE id = ?", (task_id,)).fetchone()
+    return None if row is None else _task(row)
 
 
-def task_by_key(db: sqlite3.Connection, uid: int, resource: str, key: str) -> sqlite3.Row | None:
-    """The row of the task that a user submitted with *key*."""
-    found: sqlite3.Row | None = db.execute(
-        "SELECT * FROM tasks WHERE uid = ? AND resource = ? AND key = ?", (uid, resource, key)
-    ).fetchone()
-    return found
+def task_by_key(db: sqlite3.Connection, uid: int, resource: str, key: str) -> Task | None:
+    """The task that a user submitted with *key*."""
+    row = db.execute("SELECT * FROM tasks WHERE uid = ? AND resource = ? AND key = ?", (uid, resource, key)).fetchone()
+    return None if row is None else _task(row)
 
 
-def open_tasks(db: sqlite3.Connection) -> list[sqlite3.Row]:
+def open_tasks(db: sqlite3.Connection) -> list[Task]:
     """The tasks that have not ended."""
-    return db.execute("SELECT * FROM tasks WHERE state IN (?, ?)", (TaskRecord.INTENT, TaskRecord.ACTIVE)).fetchall()
+    rows = db.execute("SELECT * FROM tasks WHERE state IN (?, ?)", (TaskRecord.INTENT, TaskRecord.ACTIVE))
+    return [_task(row) for row in rows]
 
 
-def state_of(row: sqlite3.Row) -> TaskState:
-    """Where a task is, by its row."""
+def _task(row: sqlite3.Row) -> Task:
+    columns = ("id", "resource", "uid", "key", "kind", "digest", "size_bytes", "fence", "vendor_id", "qpu_s")
+    return Task(**{name: row[name] for name in columns}, state=_state(row))
+
+
+def _state(row: sqlite3.Row) -> TaskState:
     if row["state"] in (TaskRecord.INTENT, TaskRecord.ACTIVE):
         return TaskState(TaskStatus.QUEUED)
     if row["state"] == TaskRecord.OUTCOME_UNKNOWN:

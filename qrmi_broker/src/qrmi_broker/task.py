@@ -23,7 +23,7 @@ class TaskRecord(StrEnum):
 
 @define(eq=False)
 class Task:
-    """One task that has not ended."""
+    """One task; who has ended is no longer followed."""
 
     id: str
     resource: str
@@ -37,6 +37,8 @@ class Task:
     """What the user called it, for messages."""
     vendor_id: str | None = None
     state: TaskState = field(factory=lambda: TaskState(TaskStatus.QUEUED))
+    qpu_s: float | None = None
+    """What it has cost, where the vendor says it."""
     submission: asyncio.Task[Any] | None = None
     watch: asyncio.Task[Any] | None = None
     ended: asyncio.Event = field(factory=asyncio.Event)

@@ -6,46 +6,36 @@ import asyncio
 import time
 import uuid
 from collections.abc import Mapping
-from contextlib import suppress
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from attrs import define, field
 
 from qrmi_broker import records
-from qrmi_broker.crashpoint import passing
 from qrmi_broker.lease import Lease, LeaseState
-from qrmi_broker.ledger import Ledger, LedgerUnavailable
+from qrmi_broker.ledger import Ledger, LedgerUnavailable, Work
 from qrmi_broker.spool import Spool
-from qrmi_broker.task import Task, TaskRecord
+from qrmi_broker.submission import Submitter
+from qrmi_broker.task import Task
 from qrmi_broker.vendor import ANSWER_S, Vendor
+from qrmi_broker.watcher import Watcher
 from qrmi_core import log
 from qrmi_core.errors import (
-    AuthenticationFailed,
     AuthorizationRefused,
-    BackendError,
-    ConfigError,
-    NotOffered,
     PayloadError,
     QrmiError,
     ResourceUnavailable,
     TaskCancelled,
-    TaskError,
     TaskFailed,
     TaskNotFound,
     TaskNotReady,
 )
-from qrmi_core.models import TaskState, TaskStatus
-from qrmi_core.payload import Payload
-from qrmi_core.polling import SystemClock, pauses
+from qrmi_core.models import TaskStatus
 
-_RESEND_S = (0.5, 2.0)
+_T = TypeVar("_T")
 _STOP_S = 5.0
-_FETCH_S = 60.0
-"""How long a completed task's result is asked for before it is left at the vendor."""
-
-_REFUSALS = (AuthenticationFailed, AuthorizationRefused, BackendError, ConfigError, NotOffered, PayloadError)
-"""Answers to a submission that made no task. After any other, nobody knows until the vendor is asked."""
-_DIED = "the broker died while it was submitted"
+_SETTLE_S = 60.0
+"""How long the tasks of a lease whose time is over may take to end."""
 
 _log = log.logger(part="tasks")
 
@@ -58,8 +48,14 @@ class Tasks:
     vendors: Mapping[str, Vendor]
     spool: Spool
     on_end: Any = lambda task: None
+    _submitter: Submitter = field(init=False)
+    _watcher: Watcher = field(init=False)
     _open: dict[str, Task] = field(factory=dict)
     _keys: dict[tuple[int, str, str], Task] = field(factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        self._submitter = Submitter(self.ledger, self.vendors, self.spool)
+        self._watcher = Watcher(self.ledger, self.vendors, self.spool)
 
     @property
     def open_ids(self) -> set[str]:
@@ -104,7 +100,7 @@ class Tasks:
             source=source,
         )
         self._open[task.id] = self._keys[owner] = task
-        task.submission = asyncio.create_task(self._submit(task, lease))
+        task.submission = asyncio.create_task(self._begin(task))
         lease.starting.add(task.submission)
         task.submission.add_done_callback(lease.starting.discard)
         await _within_reason(task)
@@ -112,21 +108,17 @@ class Tasks:
 
     async def _known(self, owner: tuple[int, str, str], digest: str) -> str | None:
         """The id of the task that was accepted under this key before, if one was."""
-        while True:
-            earlier = self._keys.get(owner)
-            if earlier is None:
-                row = await self._read(owner[1], lambda db: records.task_by_key(db, *owner))
-                if owner in self._keys:  # it came while we looked
-                    continue
-                return None if row is None else _same(row["id"], row["digest"], digest)
-            _same(earlier.id, earlier.digest, digest)
+        while (earlier := self._keys.get(owner)) is not None:
+            _same(earlier, digest)
             await _within_reason(earlier)
             if earlier.vendor_id is not None:
                 return earlier.id
             # a restart found that it had not been submitted: there is no such task any longer
+        ended = self._read(owner[1], lambda db: records.task_by_key(db, *owner))
+        return None if ended is None else _same(ended, digest)
 
-    async def state(self, task_id: str, uid: int, *, wait_s: float = 0.0) -> tuple[Any, TaskState]:
-        """What is known of a task of *uid*'s, after its end or after *wait_s*.
+    async def find(self, task_id: str, uid: int, *, wait_s: float = 0.0) -> Task:
+        """The task of *uid*'s, as it is after its end or after *wait_s*.
 
         Raises:
             TaskNotFound: no such task, or another user's.
@@ -134,60 +126,47 @@ class Tasks:
         task = self._open.get(task_id)
         if task is not None and task.uid == uid:
             if wait_s > 0:
-                try:
-                    await asyncio.wait_for(task.ended.wait(), wait_s)
-                except TimeoutError:
-                    return task, task.state
-            else:
-                return task, task.state
-        row = await self._read("qrmid", lambda db: records.task(db, task_id))
-        if row is None or row["uid"] != uid:
+                await asyncio.wait([asyncio.ensure_future(task.ended.wait())], timeout=wait_s)
+            return task
+        ended = self._read("qrmid", lambda db: records.task(db, task_id))
+        if ended is None or ended.uid != uid:
             raise TaskNotFound("qrmid", task_id)
-        return row, records.state_of(row)
+        return ended
+
+    def find_key(self, uid: int, resource: str, key: str) -> str | None:
+        """The id of the task of *uid*'s that has *key*."""
+        owner = (uid, resource, key)
+        found = self._keys.get(owner) or self._read(resource, lambda db: records.task_by_key(db, *owner))
+        return None if found is None else found.id
 
     async def stop(self, task_id: str, uid: int) -> None:
         """Ask for the end of a task; nothing happens to one that has ended."""
-        await self.state(task_id, uid)
-        if task := self._open.get(task_id):
-            await self._stop(task)
+        await self._stop(await self.find(task_id, uid))
 
-    async def result(self, task_id: str, uid: int) -> Any:
+    async def result(self, task_id: str, uid: int) -> Path | bytes:
         """The file of a completed task's result, or its bytes where it could not be stored."""
-        row, state = await self.state(task_id, uid)
-        name = row.resource if isinstance(row, Task) else row["resource"]
-        if not state.status.is_terminal:
-            raise TaskNotReady(name, task_id, state.status.value)
-        if state.status is TaskStatus.FAILED:
-            raise TaskFailed(name, task_id, state.reason or "")
-        if state.status is TaskStatus.CANCELLED:
-            raise TaskCancelled(name, task_id, state.reason or "")
+        task = await self.find(task_id, uid)
+        if not task.state.status.is_terminal:
+            raise TaskNotReady(task.resource, task_id, task.state.status.value)
+        if task.state.status is TaskStatus.FAILED:
+            raise TaskFailed(task.resource, task_id, task.state.reason or "")
+        if task.state.status is TaskStatus.CANCELLED:
+            raise TaskCancelled(task.resource, task_id, task.state.reason or "")
         path = self.spool.result(task_id)
         if path.exists():
             return path
-        if isinstance(row, Task) or name not in self.vendors:
-            raise TaskNotFound(name, task_id)
-        return await self.vendors[name].call("task_result", row["vendor_id"])
+        content: bytes = await self._vendor(task).call("task_result", task.vendor_id)
+        return content
 
     async def logs(self, task_id: str, uid: int) -> str:
         """What the vendor logged."""
-        row, _ = await self.state(task_id, uid)
-        if isinstance(row, Task):
-            name, vendor_id = row.resource, row.vendor_id
-        else:
-            name, vendor_id = row["resource"], row["vendor_id"]
-        found: str = await self.vendors[name].call("task_logs", vendor_id)
+        task = await self.find(task_id, uid)
+        found: str = await self._vendor(task).call("task_logs", task.vendor_id)
         return found
-
-    async def find(self, uid: int, resource: str, key: str) -> str | None:
-        """The id of the task of *uid*'s that has *key*."""
-        if task := self._keys.get((uid, resource, key)):
-            return task.id
-        row = await self._read(resource, lambda db: records.task_by_key(db, uid, resource, key))
-        return None if row is None else str(row["id"])
 
     async def settle(self, lease: Lease) -> None:
         """Stop every task of *lease*, and wait until each has ended; past the lease's limit, leave them."""
-        deadline = time.monotonic() + _FETCH_S
+        deadline = time.monotonic() + _SETTLE_S
         while mine := [task for task in self._open.values() if task.fence == lease.fence]:
             for task in mine:
                 try:
@@ -200,68 +179,29 @@ class Tasks:
                 _log.error("tasks.abandoned", fence=lease.fence, tasks=[task.id for task in mine])
                 return
 
-    # -- submitting
+    # -- their lives
 
-    async def _submit(self, task: Task, lease: Lease) -> None:
-        """Intent, vendor, id. Whoever asked for it gets what is raised here."""
-        passing("task.spooled")
+    async def _begin(self, task: Task) -> None:
+        """Whoever asked for it gets what is raised here."""
         try:
-            try:
-                await self.ledger.do(lambda db: records.intend_task(db, task))
-            except LedgerUnavailable as exc:
-                raise ResourceUnavailable(task.resource, f"the broker's ledger cannot be written: {exc}") from exc
-            passing("task.intended")
-            try:
-                task.vendor_id = await self._send(task)
-            except QrmiError as exc:
-                task.vendor_id = await self._refused(task, exc)
-                if task.vendor_id is None:
-                    raise
-            passing("task.submitted")
-            await self._note(lambda db: records.identify_task(db, task))
-            passing("task.identified")
+            await self._submitter.submit(task)
         except BaseException:
             self._forget(task)
             raise
-        _log.info("task.started", task_id=task.id, resource=task.resource, uid=task.uid, kind=task.kind)
-        task.watch = asyncio.create_task(self._watch(task))
+        task.watch = asyncio.create_task(self._follow(task))
 
-    async def _send(self, task: Task) -> str:
-        """Submit. Where the answer is lost, the vendor is asked for the key before anything is sent again."""
-        vendor = self.vendors[task.resource]
-        payload = self._payload(task)
-        for pause_s in (*_RESEND_S, None):
-            try:
-                sent: str = await vendor.call("task_start", payload, key=task.id, answer_s=None)
-                return sent
-            except ResourceUnavailable:
-                found = await self._lookup(task)
-                if isinstance(found, str):
-                    return found
-                if pause_s is None or (found is False and not (await vendor.hosted()).can_resend):
-                    raise
-            await asyncio.sleep(pause_s)
-        raise AssertionError("unreachable")
-
-    async def _lookup(self, task: Task) -> str | bool | None:
-        """The vendor's id of *task*; None if there is none; False if nobody can tell."""
-        try:
-            found: str | None = await self.vendors[task.resource].call("find_task", task.id)
-        except QrmiError:
-            return False
-        return found
-
-    async def _refused(self, task: Task, exc: QrmiError) -> str | None:
-        """The vendor's id, if it was submitted nevertheless. If not, or if nobody knows, the ledger says so."""
-        found = None if isinstance(exc, _REFUSALS) else await self._lookup(task)
-        if isinstance(found, str):
-            return found
-        if found is False:
-            _log.error("task.outcome_unknown", task_id=task.id, resource=task.resource, error=str(exc))
-            await self._note(lambda db: records.end_task(db, task.id, TaskRecord.OUTCOME_UNKNOWN, str(exc), None))
+    async def _resume(self, task: Task) -> None:
+        if task.vendor_id is None:
+            await self._submitter.resume(task)
+        if task.vendor_id is None:
+            self._forget(task)
         else:
-            await self._note(lambda db: records.remove_task(db, task.id))
-        return None
+            task.watch = asyncio.create_task(self._follow(task))
+
+    async def _follow(self, task: Task) -> None:
+        await self._watcher.watch(task)
+        self._forget(task)
+        self.on_end(task)
 
     def _forget(self, task: Task) -> None:
         self._open.pop(task.id, None)
@@ -269,86 +209,21 @@ class Tasks:
         self.spool.forget_payload(task.id)
         task.ended.set()
 
-    # -- following
-
-    async def _watch(self, task: Task) -> None:
-        """Ask the vendor for all who wait, often at first, then less often."""
-        vendor = self.vendors[task.resource]
-        cadence = pauses(SystemClock())
-        while True:
-            try:
-                state = await vendor.call("task_status", task.vendor_id)
-            except TaskError as exc:
-                state = TaskState(TaskStatus.FAILED, exc.detail or "the vendor knows it no longer")
-            except QrmiError as exc:
-                state = TaskState(task.state.status, f"unreachable: {exc.args[-1]}")
-            if state.status.is_terminal:
-                break
-            task.state = state
-            try:
-                await asyncio.wait_for(task.nudge.wait(), next(cadence))
-                task.nudge.clear()
-                cadence = pauses(SystemClock())
-            except TimeoutError:
-                continue
-        await self._end(task, vendor, state)
-
-    async def _end(self, task: Task, vendor: Vendor, state: TaskState) -> None:
-        if state.status is TaskStatus.COMPLETED:
-            state = await self._fetch(task, vendor, state)
-        passing("task.fetched")
-        qpu_s = None
-        with suppress(QrmiError):
-            qpu_s = (await vendor.call("task_usage", task.vendor_id)).qpu_s
-        await self._note(lambda db: records.end_task(db, task.id, state.status, state.reason, qpu_s))
-        passing("task.ended")
-        task.state = state
-        _log.info("task.ended", task_id=task.id, resource=task.resource, uid=task.uid, status=state.status, qpu_s=qpu_s)
-        self._forget(task)
-        self.on_end(task)
-
-    async def _fetch(self, task: Task, vendor: Vendor, state: TaskState) -> TaskState:
-        """Take the result while the vendor has it. What cannot be stored stays there, and is asked for again."""
-        cadence, started = pauses(SystemClock()), time.monotonic()
-        while True:
-            try:
-                content = await vendor.call("task_result", task.vendor_id)
-                await asyncio.to_thread(self.spool.keep, task.id, content)
-                return state
-            except TaskFailed as exc:
-                return TaskState(TaskStatus.FAILED, exc.detail)
-            except QrmiError as exc:
-                _log.warning("result.unreachable", task_id=task.id, error=str(exc))
-                if time.monotonic() - started > _FETCH_S:
-                    return state
-            except OSError as exc:
-                _log.error("result.unstored", task_id=task.id, error=exc.strerror)
-                return state
-            await asyncio.sleep(next(cadence))
-
     async def _stop(self, task: Task) -> None:
         if task.submission is not None and not task.submission.done():
             await asyncio.wait([task.submission], timeout=ANSWER_S)
-        if not task.ended.is_set() and task.vendor_id is not None:
-            await self.vendors[task.resource].call("task_stop", task.vendor_id)
+        if not task.state.status.is_terminal and not task.ended.is_set() and task.vendor_id is not None:
+            await self._vendor(task).call("task_stop", task.vendor_id)
             task.nudge.set()
 
-    # -- the ledger
+    def _vendor(self, task: Task) -> Vendor:
+        if task.resource not in self.vendors:
+            raise TaskNotFound(task.resource, task.id)
+        return self.vendors[task.resource]
 
-    async def _note(self, work: Any) -> None:
-        """Write what has happened already: it must be written in the end, whatever hinders it now."""
-        cadence = pauses(SystemClock())
-        while True:
-            try:
-                await self.ledger.do(work)
-                return
-            except LedgerUnavailable as exc:
-                _log.error("ledger.unavailable", error=str(exc))
-                await asyncio.sleep(next(cadence))
-
-    async def _read(self, name: str, work: Any) -> Any:
+    def _read(self, name: str, work: Work[_T]) -> _T:
         try:
-            return await self.ledger.do(work)
+            return self.ledger.read(work)
         except LedgerUnavailable as exc:
             raise ResourceUnavailable(name, f"the broker's ledger cannot be read: {exc}") from exc
 
@@ -356,67 +231,12 @@ class Tasks:
 
     async def restore(self) -> None:
         """Take up every task that the ledger holds open; what may have been submitted is looked for, not guessed."""
-        for row in await self.ledger.do(records.open_tasks):
-            if row["resource"] not in self.vendors:
-                _log.error("task.orphaned", task_id=row["id"], resource=row["resource"])
+        for task in await self.ledger.do(records.open_tasks):
+            if task.resource not in self.vendors:
+                _log.error("task.orphaned", task_id=task.id, resource=task.resource)
                 continue
-            task = Task(
-                id=row["id"],
-                resource=row["resource"],
-                uid=row["uid"],
-                key=row["key"],
-                kind=row["kind"],
-                digest=row["digest"],
-                size_bytes=row["size_bytes"],
-                fence=row["fence"],
-                vendor_id=row["vendor_id"],
-            )
             self._open[task.id] = self._keys[task.uid, task.resource, task.key] = task
-            if task.vendor_id is not None:
-                task.watch = asyncio.create_task(self._watch(task))
-            else:
-                task.submission = asyncio.create_task(self._resume(task))
-
-    async def _resume(self, task: Task) -> None:
-        """Nobody was told that it was accepted: if it was not submitted, whoever wants it sends it again."""
-        vendor = self.vendors[task.resource]
-        cadence = pauses(SystemClock())
-        while True:
-            try:
-                task.vendor_id = await self._found_or_sent(task, vendor)
-                break
-            except PayloadError:
-                break
-            except NotOffered:
-                _log.error("task.outcome_unknown", task_id=task.id, resource=task.resource)
-                await self._note(lambda db: records.end_task(db, task.id, TaskRecord.OUTCOME_UNKNOWN, _DIED, None))
-                break
-            except QrmiError as exc:
-                _log.warning("task.unresolved", task_id=task.id, error=str(exc))
-                await asyncio.sleep(next(cadence))
-        if task.vendor_id is None:
-            await self._note(lambda db: records.remove_intent(db, task))
-            self._forget(task)
-            return
-        await self._note(lambda db: records.identify_task(db, task))
-        task.watch = asyncio.create_task(self._watch(task))
-
-    async def _found_or_sent(self, task: Task, vendor: Vendor) -> str | None:
-        """The vendor's id of a task that may have been submitted; None if it was not.
-
-        Raises:
-            NotOffered: nobody can tell, and sending it again might make a second one.
-        """
-        try:
-            found: str | None = await vendor.call("find_task", task.id)
-        except NotOffered:
-            if not (await vendor.hosted()).can_resend or not self.spool.payload(task.id).exists():
-                raise
-            found = await vendor.call("task_start", self._payload(task), key=task.id, answer_s=None)
-        return found
-
-    def _payload(self, task: Task) -> Payload:
-        return Payload(task.kind, task.size_bytes, task.source, self.spool.payload(task.id))
+            task.submission = asyncio.create_task(self._resume(task))
 
 
 async def _within_reason(task: Task) -> None:
@@ -433,11 +253,11 @@ async def _within_reason(task: Task) -> None:
     task.submission.result()
 
 
-def _same(task_id: str, digest: str, other: str) -> str:
-    if digest != other:
+def _same(task: Task, digest: str) -> str:
+    if task.digest != digest:
         problem = "is not the payload that was submitted under this key before"
         raise PayloadError("payload", "", problem, "Take another key for it")
-    return task_id
+    return task.id
 
 
 def new_id() -> str:

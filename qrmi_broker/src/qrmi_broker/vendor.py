@@ -120,7 +120,8 @@ class Vendor:
         if self._opened is None:
             self._opened = asyncio.wrap_future(self._threads.submit(self._open))
         opened = self._opened
-        await self._answered(opened, "open", answer_s)
+        if not opened.done():
+            await self._answered(opened, "open", answer_s)
         try:
             return opened.result()
         except Exception:
@@ -131,13 +132,21 @@ class Vendor:
     def _open(self) -> host.Hosted:
         return host.open_resource(self.opening)
 
-    async def call(self, verb: str, *args: Any, answer_s: float | None = ANSWER_S, **facts: Any) -> Any:
+    async def call(
+        self,
+        verb: str,
+        *args: Any,
+        answer_s: float | None = ANSWER_S,
+        then: Callable[[Any], Any] | None = None,
+        **facts: Any,
+    ) -> Any:
         """Call *verb* in a thread of this resource.
 
         Args:
             verb: of `QuantumResource`.
             args: of the verb.
             answer_s: wait so long; None waits for ever. The call itself goes on.
+            then: what the thread does with the answer before it is given.
             facts: of the verb.
 
         Raises:
@@ -152,7 +161,12 @@ class Vendor:
             self._waiting -= 1
             raise
         started = time.monotonic()
-        calling = asyncio.wrap_future(self._threads.submit(lambda: getattr(resource, verb)(*args, **facts)))
+
+        def calls() -> Any:
+            answer = getattr(resource, verb)(*args, **facts)
+            return answer if then is None else then(answer)
+
+        calling = asyncio.wrap_future(self._threads.submit(calls))
 
         def ended(call: asyncio.Future[Any]) -> None:
             self._waiting -= 1

@@ -1,0 +1,146 @@
+"""Submitting a task: intent, vendor, id. A lost answer is looked for, not guessed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from attrs import define
+
+from qrmi_broker import records
+from qrmi_broker.crashpoint import passing
+from qrmi_broker.ledger import Ledger, LedgerUnavailable
+from qrmi_broker.spool import Spool
+from qrmi_broker.task import Task, TaskRecord
+from qrmi_broker.vendor import Vendor
+from qrmi_core import log
+from qrmi_core.errors import (
+    AuthenticationFailed,
+    AuthorizationRefused,
+    BackendError,
+    ConfigError,
+    NotOffered,
+    PayloadError,
+    QrmiError,
+    ResourceUnavailable,
+)
+from qrmi_core.payload import Payload
+from qrmi_core.polling import SystemClock, pauses
+
+_RESEND_S = (0.5, 2.0)
+_REFUSALS = (AuthenticationFailed, AuthorizationRefused, BackendError, ConfigError, NotOffered, PayloadError)
+"""Answers to a submission that made no task. After any other, nobody knows until the vendor is asked."""
+_DIED = "the broker died while it was submitted"
+
+_log = log.logger(part="tasks")
+
+
+@define(eq=False)
+class Submitter:
+    """Brings tasks to their vendors: each once."""
+
+    ledger: Ledger
+    vendors: Mapping[str, Vendor]
+    spool: Spool
+
+    async def submit(self, task: Task) -> None:
+        """Write the intent, submit, write the vendor's id.
+
+        Raises:
+            QrmiError: why it was not submitted, or that nobody knows; the ledger says which.
+        """
+        passing("task.spooled")
+        try:
+            await self.ledger.do(lambda db: records.intend_task(db, task))
+        except LedgerUnavailable as exc:
+            raise ResourceUnavailable(task.resource, f"the broker's ledger cannot be written: {exc}") from exc
+        passing("task.intended")
+        try:
+            task.vendor_id = await self._send(task)
+        except QrmiError as exc:
+            task.vendor_id = await self._refused(task, exc)
+            if task.vendor_id is None:
+                raise
+        passing("task.submitted")
+        await self.ledger.surely(lambda db: records.identify_task(db, task))
+        passing("task.identified")
+        _log.info("task.started", task_id=task.id, resource=task.resource, uid=task.uid, kind=task.kind)
+
+    async def resume(self, task: Task) -> None:
+        """After a restart: find *task* at the vendor; without a vendor's id afterwards, it was not submitted.
+
+        Nobody was told that it was accepted: whoever wants it sends it again.
+        """
+        vendor = self.vendors[task.resource]
+        cadence = pauses(SystemClock())
+        while True:
+            try:
+                task.vendor_id = await self._found_or_sent(task, vendor)
+                break
+            except PayloadError:
+                break
+            except NotOffered:
+                _log.error("task.outcome_unknown", task_id=task.id, resource=task.resource)
+                await self.ledger.surely(lambda db: records.end_task(db, task, TaskRecord.OUTCOME_UNKNOWN, _DIED))
+                break
+            except QrmiError as exc:
+                _log.warning("task.unresolved", task_id=task.id, error=str(exc))
+                await asyncio.sleep(next(cadence))
+        if task.vendor_id is None:
+            await self.ledger.surely(lambda db: records.remove_intent(db, task))
+        else:
+            await self.ledger.surely(lambda db: records.identify_task(db, task))
+
+    async def _send(self, task: Task) -> str:
+        """Submit. Where the answer is lost, the vendor is asked for the key before anything is sent again."""
+        vendor = self.vendors[task.resource]
+        payload = self._payload(task)
+        for pause_s in (*_RESEND_S, None):
+            try:
+                sent: str = await vendor.call("task_start", payload, key=task.id, answer_s=None)
+                return sent
+            except ResourceUnavailable:
+                found = await self._lookup(task)
+                if isinstance(found, str):
+                    return found
+                if pause_s is None or (found is False and not (await vendor.hosted()).can_resend):
+                    raise
+            await asyncio.sleep(pause_s)
+        raise AssertionError("unreachable")
+
+    async def _lookup(self, task: Task) -> str | bool | None:
+        """The vendor's id of *task*; None if there is none; False if nobody can tell."""
+        try:
+            found: str | None = await self.vendors[task.resource].call("find_task", task.id)
+        except QrmiError:
+            return False
+        return found
+
+    async def _refused(self, task: Task, exc: QrmiError) -> str | None:
+        """The vendor's id, if it was submitted nevertheless. If not, or if nobody knows, the ledger says so."""
+        found = None if isinstance(exc, _REFUSALS) else await self._lookup(task)
+        if isinstance(found, str):
+            return found
+        if found is False:
+            _log.error("task.outcome_unknown", task_id=task.id, resource=task.resource, error=str(exc))
+            await self.ledger.surely(lambda db: records.end_task(db, task, TaskRecord.OUTCOME_UNKNOWN, str(exc)))
+        else:
+            await self.ledger.surely(lambda db: records.remove_task(db, task.id))
+        return None
+
+    async def _found_or_sent(self, task: Task, vendor: Vendor) -> str | None:
+        """The vendor's id of a task that may have been submitted; None if it was not.
+
+        Raises:
+            NotOffered: nobody can tell, and sending it again might make a second one.
+        """
+        try:
+            found: str | None = await vendor.call("find_task", task.id)
+        except NotOffered:
+            if not (await vendor.hosted()).can_resend or not self.spool.payload(task.id).exists():
+                raise
+            found = await vendor.call("task_start", self._payload(task), key=task.id, answer_s=None)
+        return found
+
+    def _payload(self, task: Task) -> Payload:
+        return Payload(task.kind, task.size_bytes, task.source, self.spool.payload(task.id))

@@ -1,0 +1,88 @@
+"""Following a task until its end: one who asks the vendor for all who wait."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
+
+from attrs import define
+
+from qrmi_broker import records
+from qrmi_broker.crashpoint import passing
+from qrmi_broker.ledger import Ledger
+from qrmi_broker.spool import Spool
+from qrmi_broker.task import Task
+from qrmi_broker.vendor import Vendor
+from qrmi_core import log
+from qrmi_core.errors import QrmiError, TaskError, TaskFailed
+from qrmi_core.models import TaskState, TaskStatus
+from qrmi_core.polling import SystemClock, pauses
+
+_FETCH_S = 60.0
+"""How long a completed task's result is asked for before it is left at the vendor."""
+
+_log = log.logger(part="tasks")
+
+
+@define(eq=False)
+class Watcher:
+    """Sees tasks to their end, and takes their results."""
+
+    ledger: Ledger
+    vendors: Mapping[str, Vendor]
+    spool: Spool
+
+    async def watch(self, task: Task) -> None:
+        """Ask the vendor, often at first, then less often, until the end; then `task.state` and the ledger say it."""
+        vendor = self.vendors[task.resource]
+        state = await self._terminal(task, vendor)
+        if state.status is TaskStatus.COMPLETED:
+            state = await self._fetch(task, vendor, state)
+        passing("task.fetched")
+        with suppress(QrmiError):
+            task.qpu_s = (await vendor.call("task_usage", task.vendor_id)).qpu_s
+        await self.ledger.surely(lambda db: records.end_task(db, task, state.status, state.reason))
+        passing("task.ended")
+        task.state = state
+        facts = {"task_id": task.id, "resource": task.resource, "uid": task.uid, "qpu_s": task.qpu_s}
+        _log.info("task.ended", **facts, status=state.status)
+
+    async def _terminal(self, task: Task, vendor: Vendor) -> TaskState:
+        cadence = pauses(SystemClock())
+        while True:
+            try:
+                state: TaskState = await vendor.call("task_status", task.vendor_id)
+            except TaskError as exc:
+                state = TaskState(TaskStatus.FAILED, exc.detail or "the vendor knows it no longer")
+            except QrmiError as exc:
+                state = TaskState(task.state.status, f"unreachable: {exc.args[-1]}")
+            if state.status.is_terminal:
+                return state
+            task.state = state
+            try:
+                await asyncio.wait_for(task.nudge.wait(), next(cadence))
+                task.nudge.clear()
+                cadence = pauses(SystemClock())
+            except TimeoutError:
+                continue
+
+    async def _fetch(self, task: Task, vendor: Vendor, state: TaskState) -> TaskState:
+        """Take the result while the vendor has it. What cannot be stored stays there, and is asked for again."""
+        cadence, started = pauses(SystemClock()), time.monotonic()
+        while True:
+            try:
+                await vendor.call("task_result", task.vendor_id, then=partial(self.spool.keep, task.id))
+                return state
+            except TaskFailed as exc:
+                return TaskState(TaskStatus.FAILED, exc.detail)
+            except QrmiError as exc:
+                _log.warning("result.unreachable", task_id=task.id, error=str(exc))
+                if time.monotonic() - started > _FETCH_S:
+                    return state
+            except OSError as exc:
+                _log.error("result.unstored", task_id=task.id, error=exc.strerror)
+                return state
+            await asyncio.sleep(next(cadence))
