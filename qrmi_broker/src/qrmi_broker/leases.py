@@ -17,6 +17,7 @@ from qrmi_broker.lanes import Lanes, Withdrawn
 from qrmi_broker.lease import Facts, Grant, Lease, LeaseState, Wanted
 from qrmi_broker.ledger import Ledger, LedgerUnavailable
 from qrmi_broker.permission import Permission
+from qrmi_broker.threads import Threads
 from qrmi_broker.vendor import Vendor
 from qrmi_core import hooks, log
 from qrmi_core.errors import AuthorizationRefused, QrmiError, ResourceUnavailable
@@ -43,6 +44,9 @@ class Leases:
     """By id: those that are not over, and refusals that are remembered."""
     _runs: dict[Run, Grant] = field(factory=dict)
     _fences: dict[int, Lease] = field(factory=dict)
+    _askers: Threads = field(factory=lambda: Threads("askers"))
+    _tellers: Threads = field(factory=lambda: Threads("tellers", most=1))
+    """One: plugins are told in the order in which it happened."""
     lanes: Lanes = field(init=False)
     debts: Debts = field(init=False)
 
@@ -108,7 +112,7 @@ class Leases:
             for lease in grant.leases:
                 await self._open(lease)
             for lease in grant.leases:
-                self.hooks.notify(_log, "qrmi_lease_acquired", run=grant.run, resource=lease.resource)
+                self._tell("qrmi_lease_acquired", lease)
         except (Withdrawn, asyncio.CancelledError):
             grant.failure = AuthorizationRefused(grant.wanted[0].name, "the request was withdrawn")
         except LedgerUnavailable as exc:
@@ -132,7 +136,7 @@ class Leases:
                 self.hooks.authorize(grant.run, name)
             return names
 
-        return await asyncio.to_thread(check)  # a directory of users may be asked, and hooks may ask anybody
+        return await asyncio.wrap_future(self._askers.submit(check))  # a directory of users is asked, hooks ask anybody
 
     async def _supersede(self, grant: Grant) -> None:
         """One job has one run at a time: older ones are fenced off and released first; an older one is refused."""
@@ -156,6 +160,11 @@ class Leases:
         await self.ledger.do(lambda db: records.activate(db, lease))
         lease.move(LeaseState.ACTIVE)
         passing("lease.activated")
+
+    def _tell(self, what: str, lease: Lease) -> None:
+        """Tell the plugins; one that takes long keeps no lease waiting."""
+        facts = {"run": lease.grant.run, "resource": lease.resource}
+        self._tellers.submit(lambda: self.hooks.notify(_log, what, **facts))
 
     # -- releasing
 
@@ -218,7 +227,7 @@ class Leases:
         lease.move(LeaseState.RELEASED)
         await self.debts.owe(lambda db: records.released(db, lease))
         self.lanes.free(lease)
-        self.hooks.notify(_log, "qrmi_lease_released", run=lease.grant.run, resource=lease.resource)
+        self._tell("qrmi_lease_released", lease)
 
     # -- after a restart
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from qrmi_broker.vendor import Threads
+from qrmi_broker.threads import Threads
 
 WAIT_S = 10.0
 
@@ -71,7 +71,7 @@ def test_a_call_that_is_not_wanted_any_longer_is_not_made(open_):
 
 def test_a_call_that_hangs_does_not_keep_the_process():
     """The broker would not end before the slowest vendor answers."""
-    program = "from qrmi_broker.vendor import Threads; import time; Threads('x').submit(lambda: time.sleep(300))"
+    program = "from qrmi_broker.threads import Threads; import time; Threads('x').submit(lambda: time.sleep(300))"
     started = time.monotonic()
 
     assert 0 == subprocess.run([sys.executable, "-c", program], timeout=60).returncode
