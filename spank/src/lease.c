@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* From --qpu to a lease: what is asked, how long it is waited for, and what it means when none comes. */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <slurm/slurm.h>
+
+#include "qrmi.h"
+
+#define BODY_MAX 32768
+#define ANSWER_MS 10000		/* the broker answers within 2 s; the rest is for a relay that must connect */
+#define GRACE_MS 2000		/* so that the broker's own word on a busy resource comes before ours */
+#define RELEASE_MS 2000
+
+struct asking {
+	const struct conf *conf;
+	const struct request *request;
+	struct lease *lease;
+	uint32_t job_id;
+	struct run run;
+	int64_t deadline_ms;
+	bool is_over;
+};
+
+static void fail(struct asking *asking, const char *cause, const char *remedy)
+{
+	char names[80] = "";
+	struct buffer to = { .text = names, .size = sizeof(names) };
+
+	for (size_t at = 0; at < asking->request->count; at++)
+		put(&to, "%s%s", at ? "," : "", asking->request->items[at].name);
+	line_make(asking->lease->failure, QRMI_LINE_MAX + 1 - 6, "%s%s: %s: %s", names, to.full ? ",..." : "", cause,
+		  remedy);
+}
+
+static void put_list(struct buffer *body, const char *list)
+{
+	put(body, "[");
+	for (const char *at = list, *end; *at; at = *end ? end + 1 : end) {
+		char one[256];
+		int length;
+
+		end = at + strcspn(at, ",");
+		length = snprintf(one, sizeof(one), "%.*s", (int) (end - at), at);
+		if (length < 0 || (size_t) length >= sizeof(one))
+			continue;
+		put(body, "%s", at == list ? "" : ",");
+		put_json(body, one);
+	}
+	put(body, "]");
+}
+
+static void put_fact(struct buffer *body, const char *name, const char *value)
+{
+	if (*value) {
+		put(body, ",\"%s\":", name);
+		put_json(body, value);
+	}
+}
+
+static void put_body(struct buffer *body, const struct asking *asking)
+{
+	const struct run *run = &asking->run;
+
+	put(body, "{\"run\":{\"uid\":%u,\"job_id\":\"%u\",\"restart_count\":%u,\"start_time\":%lld", run->uid,
+	    run->job_id, run->restart_count, run->start_time);
+	put_fact(body, "cluster", run->cluster);
+	put(body, "},\"resources\":[");
+	for (size_t at = 0; at < asking->request->count; at++) {
+		const struct wanted *one = &asking->request->items[at];
+
+		put(body, "%s{\"exclusive\":%s,\"own\":%s,\"name\":", at ? "," : "", one->exclusive ? "true" : "false",
+		    one->own ? "true" : "false");
+		put_json(body, one->name);
+		put_fact(body, "alias", one->alias);
+		put(body, "}");
+	}
+	put(body, "],\"wait_s\":%d,\"facts\":{\"licences\":", asking->conf->timeout_s);
+	put_list(body, run->licences);
+	put_fact(body, "user", run->user);
+	put_fact(body, "account", run->account);
+	put_fact(body, "partition", run->partition);
+	put_fact(body, "qos", run->qos);
+	put_fact(body, "node", asking->conf->node);
+	if (run->limit_s >= 0)
+		put(body, ",\"time_limit_s\":%lld", run->limit_s);
+	put(body, "}}");
+}
+
+/* Once in a second of waiting: whoever cancelled the job must not wait for us, and gets no lease. */
+static int is_cancelled(void *arg)
+{
+	struct asking *asking = arg;
+	struct run now;
+	char why[QRMI_LINE_MAX];
+
+	if (run_load(asking->job_id, false, &now, why, sizeof(why)) == 0)
+		asking->is_over = run_is_over(&now) || now.restart_count != asking->run.restart_count;
+	return asking->is_over;
+}
+
+static bool load_run(struct asking *asking)
+{
+	char why[QRMI_LINE_MAX];
+	int rv;
+
+	while ((rv = run_load(asking->job_id, true, &asking->run, why, sizeof(why))) < 0 &&
+	       now_ms() < asking->deadline_ms)
+		poll(NULL, 0, 500);
+	if (rv < 0) {
+		asking->lease->is_local_failure = true;
+		fail(asking, why, "submit again; if it lasts, tell the administrators");
+	}
+	return rv == 0;
+}
+
+static void fail_broken(struct asking *asking, int error)
+{
+	char cause[160];
+
+	asking->lease->is_local_failure = true;
+	line_make(cause, sizeof(cause), "node %s: broker on %s: %s", asking->conf->node, asking->conf->admin_path,
+		  error == ETIMEDOUT ? "no answer" : error == EPROTO ? "not our protocol" : strerror(error));
+	fail(asking, cause, "submit again; if it lasts, tell the administrators");
+}
+
+/* The broker answers with one grant per run, whatever a later step asks for. */
+static bool is_what_we_want(struct asking *asking)
+{
+	const struct reply *reply = &asking->lease->reply;
+	const char *list = reply_value(reply, "QRMI_JOB_QPU_RESOURCES");
+	const struct wanted *lacking = NULL;
+
+	for (size_t at = 0; !lacking && at < asking->request->count; at++) {
+		const struct wanted *one = &asking->request->items[at];
+
+		if (!(list && jobenv_lists(list, wanted_alias(one))) && !strstr(reply->warnings, one->name))
+			lacking = one;
+	}
+	if (lacking)
+		line_make(asking->lease->failure, QRMI_LINE_MAX + 1 - 6,
+			  "%s: this job's lease is on %s: name all resources in the --qpu of sbatch or salloc",
+			  lacking->name, list ? list : "nothing");
+	return !lacking;
+}
+
+/* One reply; true when it is the last. */
+static bool take_reply(struct asking *asking, int error)
+{
+	struct lease *lease = asking->lease;
+	struct reply *reply = &lease->reply;
+	bool is_last = true;
+
+	if (reply->lease[0] && !lease->id[0]) {
+		memcpy(lease->id, reply->lease, sizeof(lease->id));
+		if (leasefile_write(asking->conf, asking->job_id, lease->id, lease->leader) < 0)
+			slurm_info("qrmi: job %u: %s: %s: the epilog will not know its lease", asking->job_id,
+				   asking->conf->jobs_dir, strerror(errno));
+	}
+	if (asking->is_over)
+		fail(asking, "the job was cancelled while it waited", "nothing was started");
+	else if (error == ETIMEDOUT && lease->id[0] && now_ms() >= asking->deadline_ms)
+		is_last = false;
+	else if (error)
+		fail_broken(asking, error);
+	else if (reply->state == STATE_PENDING)
+		is_last = false;
+	else if (reply->status == 404 && lease->id[0]) {	/* the broker was restarted: ask anew */
+		lease->id[0] = '\0';
+		is_last = false;
+	} else if (reply->state == STATE_GRANTED)
+		lease->is_granted = is_what_we_want(asking);
+	else if (reply->error[0])
+		line_make(lease->failure, QRMI_LINE_MAX + 1 - 6, "%s", reply->error);
+	else
+		fail_broken(asking, EPROTO);
+	return is_last;
+}
+
+static void converse(struct asking *asking, const char *body, bool is_batch)
+{
+	struct lease *lease = asking->lease;
+	bool is_last = false, has_waited = false;
+
+	while (!is_last && now_ms() < asking->deadline_ms) {
+		char target[128] = "/v1/leases?watch=1";
+		int64_t answer_ms = now_ms() + ANSWER_MS;
+		int length = 0, error;
+
+		if (lease->id[0])
+			length = snprintf(target, sizeof(target), "/v1/leases/%s", lease->id);
+		else if (!is_batch)
+			length = snprintf(target, sizeof(target), "/v1/leases");
+		reply_free(&lease->reply);
+		error = length < 0 || (size_t) length >= sizeof(target) ? EMSGSIZE :
+			broker_ask(asking->conf->admin_path, lease->id[0] ? "GET" : "POST", target,
+				   lease->id[0] ? "" : body,
+				   answer_ms < asking->deadline_ms ? answer_ms : asking->deadline_ms, is_cancelled,
+				   asking, &lease->reply);
+		is_last = take_reply(asking, error);
+		if (!is_last) {
+			has_waited = true;
+			if (is_cancelled(asking))
+				is_last = take_reply(asking, 0);
+		}
+	}
+	if (has_waited && lease->is_granted && is_cancelled(asking)) {
+		lease->is_granted = false;
+		fail(asking, "the job was cancelled while it waited", "nothing was started");
+	} else if (!is_last) {
+		char cause[80];
+
+		line_make(cause, sizeof(cause), "not granted within %d s", asking->conf->timeout_s);
+		fail(asking, cause, "submit again later, or ask the administrators to raise timeout=");
+	}
+}
+
+/* Fills *lease*: granted, with the reply to export, or not, with the line for the user. */
+void lease_ask(const struct conf *conf, const struct request *request, uint32_t job_id, bool is_batch,
+	       struct lease *lease)
+{
+	struct asking asking = {
+		.conf = conf, .request = request, .lease = lease, .job_id = job_id,
+		.deadline_ms = now_ms() + conf->timeout_s * 1000 + GRACE_MS,
+	};
+	struct buffer body = { .text = malloc(BODY_MAX), .size = BODY_MAX };
+
+	if (!body.text) {
+		fail(&asking, strerror(ENOMEM), "submit again");
+	} else if (load_run(&asking)) {
+		lease->leader = asking.run.job_id;
+		put_body(&body, &asking);
+		if (body.full)
+			fail(&asking, "the request is too long", "ask for fewer resources");
+		else
+			converse(&asking, body.text, is_batch);
+	}
+	if (!lease->is_granted && lease->id[0]) {
+		broker_release(conf->admin_path, lease->id, 0, now_ms() + RELEASE_MS);
+		leasefile_remove(conf, job_id);
+	}
+	free(body.text);
+}
