@@ -11,6 +11,8 @@ from aiohttp import web
 from attrs import field, frozen
 
 from qrmi_broker import jobenv, records
+from qrmi_broker.answers import wants_lines
+from qrmi_broker.deathwatch import LEASE_HEADER
 from qrmi_broker.lease import Facts, Grant, Wanted
 from qrmi_broker.public import BROKER
 from qrmi_core import protocol, wire
@@ -22,6 +24,8 @@ ANSWER_S = 2.0
 """How long an answer about a lease may take; what takes longer is pending."""
 _WAIT_S = 20.0
 _MOST_LINES_BYTES = 1 << 16
+_MOST_ERROR = 194
+"""Characters: the plugin puts ``qrmi: `` in front, and a line of its is no longer than 200."""
 
 
 @frozen(kw_only=True)
@@ -55,7 +59,10 @@ def routes() -> list[web.RouteDef]:
 
 
 async def ask(request: web.Request) -> web.Response:
-    """All the resources that a run wants, or none. Answers within 2 s: granted, failed, or pending."""
+    """All the resources that a run wants, or none. Answers within 2 s: granted, failed, or pending.
+
+    With ``watch=1`` the leases end when the process that asks has ended: that is for the batch step of a job.
+    """
     document = parse_json(await request.read(), "lease request")
     made, faults = wire.structure(document, LeaseRequest)
     if made is None:
@@ -160,9 +167,10 @@ async def _answer(request: web.Request, grant: Grant) -> web.Response:
         await asyncio.wait([grant.work], timeout=ANSWER_S)
     found = await _found(request, grant)
     status = {"pending": 202, "failed": 409, "released": 410}.get(str(found["state"]), 200)
-    if "text/plain" in request.headers.get("Accept", ""):
-        return web.Response(text="".join(f"{line}\n" for line in _lines(found)), status=status)
-    return web.json_response(found, status=status)
+    headers = {LEASE_HEADER: grant.id}
+    if wants_lines(request):
+        return web.Response(text="".join(f"{line}\n" for line in _lines(found)), status=status, headers=headers)
+    return web.json_response(found, status=status, headers=headers)
 
 
 async def _found(request: web.Request, grant: Grant) -> dict[str, object]:
@@ -177,7 +185,7 @@ async def _found(request: web.Request, grant: Grant) -> dict[str, object]:
         ]
     if grant.failure is not None:
         sentence = getattr(grant.failure, "sentence", None)
-        found["error"] = shown(sentence() if sentence else grant.failure, most=200)
+        found["error"] = shown(sentence() if sentence else grant.failure, most=_MOST_ERROR)
         if hasattr(grant.failure, "sentence"):
             found["detail"] = protocol.document_of(grant.failure)  # type: ignore[arg-type]
     return found

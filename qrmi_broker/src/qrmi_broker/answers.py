@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import http_exceptions, web
 
 from qrmi_core import log, protocol
-from qrmi_core.errors import QrmiError
+from qrmi_core.errors import QrmiError, shown
 from qrmi_core.redaction import mask
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -38,14 +38,29 @@ async def answering(request: web.Request, handler: Handler) -> web.StreamRespons
     try:
         return await handler(request)
     except QrmiError as exc:
+        if wants_lines(request):
+            return as_line(exc.sentence(), protocol.status_of(exc))
         return as_json(protocol.document_of(exc), protocol.status_of(exc))
     except web.HTTPException as exc:
+        if wants_lines(request):
+            return as_line(exc.text or exc.reason, exc.status)
         return sentence(exc.status, exc.text or exc.reason)
     except (ConnectionError, asyncio.CancelledError):
         raise
     except Exception as exc:  # noqa: BLE001 - the last door
         _log.error("request.failed", method=request.method, path=request.path, exc_info=exc)
-        return as_json(protocol.document_of(QrmiError("qrmid: a fault of the broker; see its log")), 500)
+        fault = QrmiError("qrmid: a fault of the broker; see its log")
+        return as_line(fault.sentence(), 500) if wants_lines(request) else as_json(protocol.document_of(fault), 500)
+
+
+def wants_lines(request: web.Request) -> bool:
+    """Whether it is Slurm's plugin that asks: it reads lines, and no JSON."""
+    return request.path.startswith("/v1/leases") and "text/plain" in request.headers.get("Accept", "")
+
+
+def as_line(text: str, status: int) -> web.Response:
+    """What went wrong, as the plugin reads it."""
+    return web.Response(text=f"error {mask(shown(text, most=194))}\n", status=status)
 
 
 def sentence(status: int, text: str) -> web.Response:

@@ -15,7 +15,7 @@ from typing import Any
 from aiohttp import web
 from attrs import define, field
 
-from qrmi_broker import admin, public
+from qrmi_broker import admin, deathwatch, public
 from qrmi_broker.answers import Handler, answering
 from qrmi_broker.asker import Asker, Doorman
 from qrmi_broker.broker import Broker
@@ -86,6 +86,7 @@ class Doors:
             how: of each connection, as `aiohttp.web.RequestHandler` knows it; and ``handler_cancellation``.
         """
         ends_early = how.pop("handler_cancellation", False)
+        deathwatch.attach(admin_app, self.admin_path)
         for path, app, mode in (
             (self.public_path, public_app, PUBLIC_MODE),
             (self.admin_path, admin_app, ADMIN_MODE),

@@ -1,0 +1,100 @@
+"""A lease that is asked for with ``watch=1`` ends with the process that asked, and by nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from .daemon import vendor_log
+from .munged import running
+from .site import Site
+
+_ASK = """
+import sys, http.client, socket
+path, target, body = sys.argv[1:]
+class Local(http.client.HTTPConnection):
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(path)
+asked = Local("qrmid")
+asked.request("POST", target, body=body.encode(), headers={"Accept": "text/plain"})
+print(asked.getresponse().read().decode().partition(chr(10))[0], flush=True)
+asked.close()
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def asking(daemon, target: str, job: int = 1):
+    """A process that asks for a lease of *job*, closes its connection, and lives until it is killed."""
+    run = {"uid": os.getuid(), "cluster": "c", "job_id": str(job), "start_time": 1}
+    body = json.dumps({"run": run, "resources": [{"name": "fez"}]})
+    words = [sys.executable, "-c", _ASK, str(daemon.folder / "run" / "admin.sock"), target, body]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline().startswith("lease ")
+            yield process
+        finally:
+            process.kill()
+
+
+def closed(folder, within_s: float = 5.0) -> int:
+    """How many sessions the vendor has closed, once there is one or *within_s* is over."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        if found := [one for one in vendor_log(folder) if one["event"] == "session.closed"]:
+            return len(found)
+        time.sleep(0.02)
+    return 0
+
+
+def test_a_lease_ends_with_the_process_that_asked_for_it(daemon, folder):
+    """A batch step that was killed holds its lane until somebody notices, a minute later."""
+    with asking(daemon, "/v1/leases?watch=1") as process:
+        process.kill()
+        process.wait()
+
+        assert 1 == closed(folder / "service")
+    reasons = [one["reason"] for one in daemon.events if one["event"] == "lease.released"]
+    assert ["its batch step died"] == reasons
+
+
+def test_without_the_flag_the_process_may_go(daemon, folder):
+    """A lease that the first step of an interactive job took ends with that step."""
+    with asking(daemon, "/v1/leases") as process:
+        process.kill()
+        process.wait()
+
+        assert 0 == closed(folder / "service", within_s=1.0)
+
+
+def test_a_process_that_lives_keeps_its_lease(daemon, folder):
+    """Watching ends leases of the living."""
+    with asking(daemon, "/v1/leases?watch=1"):
+        assert 0 == closed(folder / "service", within_s=1.0)
+
+
+@pytest.fixture
+def site(folder):
+    """A broker and a relay that run."""
+    site = Site(folder)
+    with running(site.here, site.there):
+        try:
+            yield site.start()
+        finally:
+            site.stop()
+
+
+def test_a_relay_watches_for_the_broker(site):
+    """The broker cannot see the processes of other nodes, so their leases outlive them."""
+    with asking(site.relay, "/v1/leases?watch=1") as process:
+        process.kill()
+        process.wait()
+
+        assert 1 == closed(site.service)
