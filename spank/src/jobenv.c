@@ -30,6 +30,13 @@ bool jobenv_has_lease(spank_t sp, uint32_t job_id)
 	       strtoul(text, NULL, 10) == job_id;
 }
 
+bool jobenv_has_any(spank_t sp)
+{
+	char text[32] = "";
+
+	return spank_getenv(sp, "QRMI_JOB_ID", text, sizeof(text)) == ESPANK_SUCCESS;
+}
+
 /* What follows "<name>_", if *entry* begins with it and goes on with QRMI_. */
 static const char *setting_of(const char *entry, const char *name)
 {

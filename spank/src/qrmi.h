@@ -129,6 +129,7 @@ int leasefile_read(const struct conf *conf, uint32_t job_id, char *lease, size_t
 void leasefile_remove(const struct conf *conf, uint32_t job_id);
 
 /* jobenv.c: the variables of a job */
+bool jobenv_has_any(spank_t sp);
 bool jobenv_has_lease(spank_t sp, uint32_t job_id);
 bool jobenv_lists(const char *list, const char *name);
 void jobenv_find_own(spank_t sp, struct request *request);

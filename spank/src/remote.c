@@ -56,6 +56,20 @@ static void ask(spank_t sp, struct request *request, uint32_t job_id)
 	reply_free(&lease.reply);
 }
 
+/*
+ * Up to 23.02 the options of `sbatch --export=NONE` do not reach this process as options, but the variable that the
+ * job's own steps would read is there.
+ */
+static const char *find_option(spank_t sp, const char *option, uint32_t step_id)
+{
+	static char text[QRMI_WANTED_MAX * (2 * QRMI_NAME_MAX + 16)];
+
+	if (!option && (step_id == SLURM_BATCH_SCRIPT || step_id == SLURM_INTERACTIVE_STEP) &&
+	    spank_getenv(sp, OPTION_LOCAL, text, sizeof(text)) == ESPANK_SUCCESS)
+		option = text;
+	return option;
+}
+
 /* In the parent, as root. Always 0: an error from here would drain the node, or let the job end as COMPLETED. */
 int remote_start(spank_t sp, int argc, char **argv, const char *option)
 {
@@ -66,7 +80,8 @@ int remote_start(spank_t sp, int argc, char **argv, const char *option)
 	if (spank_get_item(sp, S_JOB_ID, &job_id) != ESPANK_SUCCESS ||
 	    spank_get_item(sp, S_JOB_STEPID, &step_id) != ESPANK_SUCCESS)
 		goto out;
-	if (!option && !jobenv_has_lease(sp, job_id))
+	option = find_option(sp, option, step_id);
+	if (!option && !jobenv_has_any(sp))
 		goto out;
 	spank_get_item(sp, S_JOB_NODEID, &node_id);
 	is_batch = step_id == SLURM_BATCH_SCRIPT;
@@ -75,9 +90,9 @@ int remote_start(spank_t sp, int argc, char **argv, const char *option)
 		fail_with("--qpu: socket= in plugstack.conf is no path, or too long: tell the administrators");
 	else if (option && request_parse(option, &request, why, sizeof(why)) < 0)
 		fail_with(why);		/* a forged variable; the option was checked where it was given */
-	else if (!jobenv_has_lease(sp, job_id))
+	else if (option && !jobenv_has_lease(sp, job_id))
 		ask(sp, &request, job_id);
-	else {
+	else {	/* also in a later component of a heterogeneous job, whose lease has the leader's number */
 		jobenv_relocate(sp, &conf);
 		if (option)
 			check_step(sp, &request);

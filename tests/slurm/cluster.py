@@ -26,6 +26,7 @@ if __name__ == "__main__":
 from broker.daemon import Daemon, fake, short_folder, vendor_log  # noqa: E402
 from broker.munged import Munged  # noqa: E402
 from broker.site import certificates, free_port  # noqa: E402
+
 from slurm import settings  # noqa: E402
 from slurm.jobs import Jobs  # noqa: E402
 from slurm.process import Child, adopt_orphans, end_orphans  # noqa: E402
