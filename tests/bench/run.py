@@ -26,10 +26,10 @@ def main() -> int:
     """Measure, print, write. The exit status is 1 if a budget is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer rounds, and the page is not written")
-    parser.add_argument("--only", help="rows of this module only: start, local, waiting, broker")
+    parser.add_argument("--only", help="rows of this module only: start, local, waiting, broker, slurm")
     args = parser.parse_args()
     rows: list[Row] = []
-    for name in ("start", "local", "waiting", "broker"):
+    for name in ("start", "local", "waiting", "broker", "slurm"):
         if args.only in (None, name):
             rows += __import__(f"rows_{name}").rows(5 if args.quick else 15)
     text = table(rows)
