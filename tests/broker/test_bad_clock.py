@@ -56,10 +56,11 @@ def test_a_limit_is_counted_by_a_clock_that_nobody_sets(new_daemon, clock):
     """Where nobody lists the runs, a clock that is put right would end every lease; or none would end after it."""
     daemon = new_daemon().start(**clock.environment)
     daemon.ask("fez", facts={"time_limit_s": 3600})
-    for job, offset_s in ((2, DAY_S), (3, -DAY_S)):
-        daemon.ask("fez", job=job, facts={"time_limit_s": 1})
+    for released, offset_s in enumerate((DAY_S, -DAY_S), 1):
+        daemon.ask("fez", job=1 + released, facts={"time_limit_s": 1})
         clock.says(f"{offset_s:+d}")
-        until(lambda: ["1"] == held(daemon))
+        until(lambda released=released: released == len(said(daemon, "lease.released")))
+        assert ["1"] == held(daemon)
     clock.says(f"+{DAY_S}")
     daemon.kill()
     daemon.start(**clock.environment)

@@ -59,7 +59,7 @@ def test_a_squeue_that_hangs_ends_no_lease_and_holds_up_nobody(daemon, slurm):
 def test_a_controller_that_was_down_at_the_start_is_asked_again(asking, slurm):
     """A broker that started before the controller would never look again, and end leases by its clock."""
     program(slurm.folder / "scontrol", "echo 'slurm_load_ctl_conf error: Unable to contact' >&2; exit 1")
-    daemon = asking(asking, slurm).start()
+    daemon = asking.start()
     daemon.ask("fez", facts={"time_limit_s": 0.1})
     until(lambda: said(daemon, "lease.overdue"))
 
@@ -77,7 +77,7 @@ def test_hidden_jobs_are_no_ended_jobs(asking, slurm, users: tuple[User, User]):
     """A broker that is shown its own jobs only would take the QPU from everybody else's."""
     program(slurm.folder / "scontrol", "printf 'PrivateData = jobs\\nSlurmUser = slurm(64030)\\n'")
     slurm.lists(row("7"))
-    daemon = launch_as(users[0], asking(asking, slurm))
+    daemon = launch_as(users[0], asking)
     daemon.ask("fez")
     limited = daemon.ask("fez", job=2, facts={"time_limit_s": 1})
     until(lambda: limited["id"] not in [one["id"] for one in daemon.leases()])

@@ -79,7 +79,7 @@ def everything(daemon) -> dict[str, bytes]:
     return found
 
 
-def test_a_canary_is_found_nowhere(daemon):
+def test_no_secret_of_a_brokered_resource_is_found_anywhere(daemon):
     """A user could take the site's key, or read it in a log."""
     found = everything(daemon)
 

@@ -85,7 +85,7 @@ def best_ms(attempt: Any, tries: int = 7) -> float:
     return min(found)
 
 
-def test_a_task_of_another_user_is_not_there(daemon, bob, task, token):
+def test_no_user_can_read_or_stop_anothers_task(daemon, bob, task, token):
     """The second user could read or stop the first one's task, or learn from the answer that it exists."""
     unknown = task[::-1]
     for held in (None, token):
