@@ -85,6 +85,7 @@ def commands() -> Iterator[str]:
     entries = [("qrun", "qrmi_core.cli.run"), ("qrmi_task_runner", "qrmi_core.cli.run_named")]
     entries += [(f"qrmi {word}", module) for word, (module, _) in cli.COMMANDS.items()]
     entries += [(f"qrmi {point.name}", point.module) for point in sorted(entry_points(group="qrmi.commands"))]
+    entries.append(("qrmid", "qrmi_broker.serve"))
     for prog, module in entries:
         parser = cli.Parser(prog=prog, formatter_class=_AsWideAsThePage)
         importlib.import_module(module).configure(parser)

@@ -38,13 +38,15 @@ def test_every_link_leads_somewhere(site):
 def test_every_test_that_a_page_names_exists(root):
     """The promises are linked to tests by name; a test that was renamed takes its page with it."""
     named = {
-        name for page in (root / "docs").rglob("*.md") for name in re.findall(r"[\w/]+\.py::\w+", page.read_text())
+        name for page in (root / "docs").rglob("*.md") for name in re.findall(r"[\w/]+\.py(?:::\w+)+", page.read_text())
     }
 
     assert named
     for name in named:
-        file, _, function = name.partition("::")
-        assert f"def {function}(" in (root / file).read_text(), name
+        file, *classes, function = name.split("::")
+        text = (root / file).read_text()
+        assert f"def {function}(" in text, name
+        assert all(f"class {one}" in text for one in classes), name
 
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -7,6 +7,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 
 import attrs
 import pytest
@@ -22,6 +23,8 @@ MODULES = {
     "qrun": "qrmi_core.cli.run",
     "qrmi_task_runner": "qrmi_core.cli.run_named",
     **{f"qrmi {word}": module for word, (module, _) in cli.COMMANDS.items()},
+    **{f"qrmi {point.name}": point.module for point in entry_points(group="qrmi.commands")},
+    "qrmid": "qrmi_broker.serve",
 }
 
 
