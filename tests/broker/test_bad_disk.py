@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from qrmi_core import Payload, TaskStatus
+from qrmi_core.client import open_brokered
+
 from .daemon import Daemon, vendor_log
 from .watch import held, said, sessions, until
 
@@ -140,6 +143,22 @@ def test_a_payload_that_does_not_fit_on_the_disk_is_refused(disk, new_daemon):
     assert "No space left on device" in words
     assert [] == [entry for entry in vendor_log(daemon.folder / "service") if entry["event"] == "task.started"]
     filler.unlink()
+
+
+def test_a_result_that_does_not_fit_on_the_disk_is_read_at_the_vendor(disk, new_daemon):
+    """A result that was paid for would be lost, or nobody be told that it is kept in one place only."""
+    daemon = new_daemon().start()
+    sent = Payload.from_json("script", {"runs_s": 2, "pad": "x" * 300_000})
+    with open_brokered(daemon.opening(daemon.ask("fez"), "fez")) as resource:
+        task = resource.task_start(sent, key="large")
+        filler = fill(disk)
+        os.truncate(filler, filler.stat().st_size - 100_000)  # what the ledger needs fits
+
+        assert TaskStatus.COMPLETED is resource.task_wait(task, 30).status
+        assert sent.read() == resource.task_result(task)
+        filler.unlink()
+        assert sent.read() == resource.task_result(task)
+    assert ["No space left on device"] == [entry["error"] for entry in said(daemon, "result.unstored")]
 
 
 def test_a_read_only_disk_is_refused_at_the_start(disk, new_daemon):
