@@ -45,9 +45,10 @@ def set_state(db: sqlite3.Connection, lease: Lease) -> None:
 
 
 def releasing(db: sqlite3.Connection, lease: Lease, reason: str) -> None:
+    """With its session, which may have been found only now: after a crash RELEASING is not looked for again."""
     db.execute(
-        "UPDATE leases SET state = ?, end_reason = coalesce(end_reason, ?) WHERE fence = ?",
-        (LeaseState.RELEASING, reason, lease.fence),
+        "UPDATE leases SET state = ?, session = ?, end_reason = coalesce(end_reason, ?) WHERE fence = ?",
+        (LeaseState.RELEASING, lease.session, reason, lease.fence),
     )
 
 

@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 
 from qrmi_broker.lease import Lease
 from qrmi_broker.vendor import Vendor
@@ -56,11 +55,13 @@ async def open_(lease: Lease, vendor: Vendor) -> None:
 
 
 async def may_be_open(lease: Lease) -> bool:
-    """Whether the answer to its acquire was lost; waits for the answer."""
+    """Wait for the answer to its acquire; whether one may be open that the answer did not name."""
     if lease.opening is None:
         return False
     await asyncio.wait([lease.opening])
     exc = lease.opening.exception()
+    if exc is None:
+        lease.session = lease.opening.result()
     return exc is not None and not isinstance(exc, _REFUSALS)
 
 
@@ -85,9 +86,6 @@ async def find(lease: Lease, vendor: Vendor) -> bool:
 
 async def close(lease: Lease, vendor: Vendor) -> None:
     """Close the session, if there is one; a vendor that cannot is asked again until the session ends by itself."""
-    if lease.opening is not None:
-        with suppress(QrmiError):
-            lease.session = await lease.opening
     if lease.session is None:
         return
     pauses = _pauses()
