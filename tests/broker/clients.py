@@ -19,7 +19,9 @@ from .cluster import Cluster
 from .record import Record
 from .steps import SLOTS, Step
 
-LANES = {"a": 1, "b": 1, "c": 2, "d": 2, "e": 3, "f": 3}
+LANES = {"a": 1, "b": 1, "c": 2, "d": 2, "e": 3, "f": 3, "g": 3}
+FORGETFUL = "g"
+"""Whose vendor cannot find a task by its key, and runs twice what is sent twice."""
 SHORT_S = 0.2
 """The time limit of the shortest leases."""
 HOUR_S = 3600
@@ -32,7 +34,7 @@ _LIMITS_S = (None, SHORT_S, SHORT_S, 30.0, HOUR_S)
 _RUNS_S = (0.0, 0.0, 0.02, 0.1, 0.5, 60.0)
 _PLANS = (
     *(("a",), ("b",), ("c",), ("d",), ("e",), ("f",), ("c",), ("d",), ("e",), ("f",)),
-    *(("a", "c"), ("b", "e", "f"), ("c!",), ("f!",)),
+    *(("a", "c"), ("b", "e", "f"), ("c!",), ("f!",), (FORGETFUL,), (FORGETFUL,)),
 )
 
 

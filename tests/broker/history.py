@@ -15,7 +15,7 @@ from attrs import define, field
 
 from qrmi_broker.crashpoint import VARIABLE
 
-from .clients import HOUR_S, LANES, SHORT_S, Client, Socket
+from .clients import FORGETFUL, HOUR_S, LANES, SHORT_S, Client, Socket
 from .clock import Clock
 from .cluster import Cluster
 from .daemon import Daemon, fake
@@ -51,7 +51,10 @@ class History:
 
     def __attrs_post_init__(self) -> None:
         self.cluster = Cluster(self.folder / "slurm", self.record)
-        resources = [fake(self.service, name, "fake-sturdy", lanes=lanes) for name, lanes in LANES.items()]
+        types = {FORGETFUL: "fake-sturdy-forgetful"}
+        resources = [
+            fake(self.service, name, types.get(name, "fake-sturdy"), lanes=lanes) for name, lanes in LANES.items()
+        ]
         options = {"scheduler": "slurm", "squeue": "", "scontrol": "", "reconcile-s": "0.15"}
         options |= {name: str(self.cluster.folder / name) for name in ("squeue", "scontrol")}
         self.daemon = Daemon(self.folder, resources, **options)

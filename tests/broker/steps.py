@@ -65,13 +65,19 @@ def steps(seed: int, client: int, count: int) -> Iterator[Step]:
         yield Step(draw.choices(verbs, weights)[0], draw.randrange(SLOTS), draw.getrandbits(30))
 
 
-def troubles(seed: int, *, crashes: int, stops: int = 0, jumps: int = 0, failures: int = 0) -> list[Trouble]:
-    """The troubles of one history: each crash is a kill, a start that dies at a point of the code, and a start."""
+def troubles(
+    seed: int, *, crashes: int, stops: int = 0, jumps: int = 0, failures: int = 0, losses: int = 0
+) -> list[Trouble]:
+    """The troubles of one history: each crash is a kill, a start that dies at a point of the code, and a start.
+
+    A loss is a failure of the vendor that loses the answers to submissions.
+    """
     draw = random.Random(f"{seed}/troubles")
     found = [Trouble("crash", POINTS[number % len(POINTS)]) for number in range(crashes)]
     found += [Trouble("stop")] * stops + [Trouble("jump", draw.choice(("+", "-"))) for _ in range(jumps)]
     found += [Trouble("vendor", draw.choice(FAILURES)) for _ in range(failures)]
     found += [Trouble("squeue", draw.choice(("fails", "babbles"))) for _ in range(failures // 2)]
+    found += [Trouble("vendor", "lose-task_start")] * losses
     found += [Trouble("restart")] * (crashes // 10)
     draw.shuffle(found)
     return found

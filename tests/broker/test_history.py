@@ -97,11 +97,13 @@ def test_the_history_is_long_and_full_of_trouble(long) -> None:
         ("lane count off by one", "lanes"),
         ("intent skipped", "ends"),
         ("scheduler not asked at expiry", "stays"),
+        ("sent again where nobody can tell", "once"),
     ],
 )
 def test_a_broker_with_a_fault_is_caught(mutant: str, promise: str) -> None:
     """The history could not tell a broker that breaks this promise from one that keeps it."""
-    history, found = lived(SEED, 600, mutant, drain_s=3.0, crashes=6 * (mutant == "intent skipped"))
+    counts = {"crashes": 6 * (mutant == "intent skipped"), "losses": 10 * mutant.startswith("sent again")}
+    history, found = lived(SEED, 600, mutant, drain_s=3.0, **counts)
 
     assert promise in {fault.partition(":")[0] for fault in found}, f"seed {SEED}, {history.record.count()}: {found}"
 

@@ -87,11 +87,19 @@ def no_question() -> None:
     Reconciler._evidence = hasty
 
 
+def all_resent() -> None:
+    """What may have been submitted is sent again, also where the vendor would run it twice."""
+    from sturdyvendor import SturdyForgetful
+
+    SturdyForgetful.can_resend = True
+
+
 MUTANTS: dict[str, Callable[[], None]] = {
     "fence check removed": no_fence,
     "lane count off by one": lane_too_many,
     "intent skipped": no_intent,
     "scheduler not asked at expiry": no_question,
+    "sent again where nobody can tell": all_resent,
 }
 
 

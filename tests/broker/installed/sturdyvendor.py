@@ -11,6 +11,7 @@ import os
 import sqlite3
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -180,8 +181,21 @@ class SturdyBlind(Sturdy):
         raise NotOffered(self.ctx.name, "sessions")
 
 
+class SturdyForgetful(Sturdy):
+    """It has no keys: a task cannot be found, and what is sent twice runs twice."""
+
+    can_resend = False
+
+    def task_start(self, payload: Payload, *, key: str) -> str:
+        return super().task_start(payload, key=uuid.uuid4().hex)
+
+    def find_task(self, key: str) -> str | None:
+        raise NotOffered(self.ctx.name, "find_task")
+
+
 BACKEND = Backend(contract=1, settings=Settings, payloads={KIND}, open=Sturdy)
 BLIND = Backend(contract=1, settings=Settings, payloads={KIND}, open=SturdyBlind)
+FORGETFUL = Backend(contract=1, settings=Settings, payloads={KIND}, open=SturdyForgetful)
 
 if mutant := os.environ.get("QRMI_TEST_MUTANT"):
     import mutants
