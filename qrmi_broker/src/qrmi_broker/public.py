@@ -57,13 +57,13 @@ async def list_resources(request: web.Request) -> web.Response:
     """The resources that the user may see."""
     broker = request.app[BROKER]
     uid = _asker(request).uid
-    seen = [one for one in broker.vendors.values() if one.entry.public or Permission.allows(one.entry, uid)]
+    seen = await asyncio.to_thread(lambda: [one for one in broker.vendors.values() if Permission.shows(one.entry, uid)])
     return web.json_response({"resources": [_facts(vendor) for vendor in seen]})
 
 
 async def show_resource(request: web.Request) -> web.Response:
     """One resource, without secrets; with ``check=1`` also whether it accepts tasks now."""
-    vendor = _vendor(request)
+    vendor = await _vendor(request)
     found = _facts(vendor)
     backend = await asyncio.to_thread(lambda: vendor.backend)
     found |= {"payloads": sorted(backend.payloads), "settings": jobenv.public_settings(vendor)}
@@ -74,12 +74,12 @@ async def show_resource(request: web.Request) -> web.Response:
 
 async def target(request: web.Request) -> web.Response:
     """What a compiler needs to know, as the vendor serialises it."""
-    return web.Response(text=await _vendor(request).target(), content_type="application/json")
+    return web.Response(text=await (await _vendor(request)).target(), content_type="application/json")
 
 
 async def metadata(request: web.Request) -> web.Response:
     """Facts for people."""
-    return web.json_response(await _vendor(request).call("metadata"))
+    return web.json_response(await (await _vendor(request)).call("metadata"))
 
 
 async def start_task(request: web.Request) -> web.Response:
@@ -115,7 +115,7 @@ async def plan_task(request: web.Request) -> web.Response:
 
 async def find_task(request: web.Request) -> web.Response:
     """The id of the user's task that has this key, or null."""
-    vendor = _vendor(request)
+    vendor = await _vendor(request)
     found = request.app[BROKER].tasks.find_key(_asker(request).uid, vendor.name, request.query.get("key", ""))
     return web.json_response({"id": found})
 
@@ -192,7 +192,7 @@ def _lease(request: web.Request) -> Lease:
     return lease
 
 
-def _vendor(request: web.Request) -> Vendor:
+async def _vendor(request: web.Request) -> Vendor:
     """The resource of the path, as the lease knows it or as the configuration does.
 
     Raises:
@@ -203,7 +203,7 @@ def _vendor(request: web.Request) -> Vendor:
     if lease is not None and name in (lease.resource, lease.alias):
         return vendors[lease.resource]
     vendor = vendors.get(name)
-    if vendor is None or not (vendor.entry.public or Permission.allows(vendor.entry, _asker(request).uid)):
+    if vendor is None or not await asyncio.to_thread(Permission.shows, vendor.entry, _asker(request).uid):
         raise web.HTTPNotFound(text=f"there is no resource {name!r}")
     return vendor
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 
 from attrs import define
@@ -28,6 +29,8 @@ from qrmi_core.payload import Payload
 from qrmi_core.polling import SystemClock, pauses
 
 _RESEND_S = (0.5, 2.0)
+_LOOK_S = 60.0
+"""How long a vendor is asked whether it has a task, before nobody knows."""
 _REFUSALS = (AuthenticationFailed, AuthorizationRefused, BackendError, ConfigError, NotOffered, PayloadError)
 """Answers to a submission that made no task. After any other, nobody knows until the vendor is asked."""
 _DIED = "the broker died while it was submitted"
@@ -55,12 +58,7 @@ class Submitter:
         except LedgerUnavailable as exc:
             raise ResourceUnavailable(task.resource, f"the broker's ledger cannot be written: {exc}") from exc
         passing("task.intended")
-        try:
-            task.vendor_id = await self._send(task)
-        except QrmiError as exc:
-            task.vendor_id = await self._refused(task, exc)
-            if task.vendor_id is None:
-                raise
+        task.vendor_id = await self._send(task)
         passing("task.submitted")
         await self.ledger.surely(lambda db: records.identify_task(db, task))
         passing("task.identified")
@@ -93,40 +91,43 @@ class Submitter:
 
     async def _send(self, task: Task) -> str:
         """Submit. Where the answer is lost, the vendor is asked for the key before anything is sent again."""
-        vendor = self.vendors[task.resource]
-        payload = self._payload(task)
-        for pause_s in (*_RESEND_S, None):
+        vendor, payload, left = self.vendors[task.resource], self._payload(task), list(_RESEND_S)
+        while True:
             try:
                 sent: str = await vendor.call("task_start", payload, key=task.id, answer_s=None)
                 return sent
-            except ResourceUnavailable:
-                found = await self._lookup(task)
+            except QrmiError as exc:
+                found = None if isinstance(exc, _REFUSALS) else await self._lookup(task)
                 if isinstance(found, str):
                     return found
-                if pause_s is None or (found is False and not (await vendor.hosted()).can_resend):
+                can_resend = found is None or (await vendor.hosted()).can_resend
+                if not (isinstance(exc, ResourceUnavailable) and can_resend and left):
+                    await self._write_off(task, exc, is_known=found is None)
                     raise
-            await asyncio.sleep(pause_s)
-        raise AssertionError("unreachable")
+            await asyncio.sleep(left.pop(0))
 
     async def _lookup(self, task: Task) -> str | bool | None:
         """The vendor's id of *task*; None if there is none; False if nobody can tell."""
-        try:
-            found: str | None = await self.vendors[task.resource].call("find_task", task.id)
-        except QrmiError:
-            return False
-        return found
+        cadence, deadline = pauses(SystemClock()), time.monotonic() + _LOOK_S
+        while True:
+            try:
+                found: str | None = await self.vendors[task.resource].call("find_task", task.id)
+                return found
+            except NotOffered:
+                return False
+            except QrmiError as exc:
+                _log.warning("task.unresolved", task_id=task.id, error=str(exc))
+                if time.monotonic() > deadline:
+                    return False
+            await asyncio.sleep(next(cadence))
 
-    async def _refused(self, task: Task, exc: QrmiError) -> str | None:
-        """The vendor's id, if it was submitted nevertheless. If not, or if nobody knows, the ledger says so."""
-        found = None if isinstance(exc, _REFUSALS) else await self._lookup(task)
-        if isinstance(found, str):
-            return found
-        if found is False:
+    async def _write_off(self, task: Task, exc: QrmiError, *, is_known: bool) -> None:
+        """It was not submitted, or nobody knows: the ledger says which."""
+        if is_known:
+            await self.ledger.surely(lambda db: records.remove_task(db, task.id))
+        else:
             _log.error("task.outcome_unknown", task_id=task.id, resource=task.resource, error=str(exc))
             await self.ledger.surely(lambda db: records.end_task(db, task, TaskRecord.OUTCOME_UNKNOWN, str(exc)))
-        else:
-            await self.ledger.surely(lambda db: records.remove_task(db, task.id))
-        return None
 
     async def _found_or_sent(self, task: Task, vendor: Vendor) -> str | None:
         """The vendor's id of a task that may have been submitted; None if it was not.
