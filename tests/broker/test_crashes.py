@@ -1,15 +1,18 @@
-"""A broker that dies while it gives a lease, and again while it takes it back: no session is left behind."""
+"""Answers that nobody hears: no session is left behind, and no task is lost."""
 
 from __future__ import annotations
 
 import signal
+import threading
 from contextlib import suppress
 from http.client import HTTPException
 
 import pytest
 
 from qrmi_broker.crashpoint import VARIABLE
+from qrmi_core import Payload, TaskStatus, open_resource
 
+from .daemon import vendor_log
 from .watch import sessions, until
 
 
@@ -28,3 +31,17 @@ def test_two_crashes_leave_no_session_behind(new_daemon, first, second):
     until(lambda: not daemon.leases())
 
     assert ["session.opened", "session.closed"][: 2 * (first == "lease.acquired")] == sessions(daemon)
+
+
+def test_a_task_whose_answer_was_lost_is_found_when_the_vendor_can_be_asked_again(daemon):
+    """A vendor that was silent for a moment makes a task that runs one of unknown outcome."""
+    service = daemon.folder / "service"
+    for trouble in ("lose-task_start", "fail-find_task"):
+        (service / trouble).touch()
+    threading.Timer(1.0, (service / "fail-find_task").unlink).start()
+    with open_resource(daemon.opening(daemon.ask("fez"), "fez")) as resource:
+        task = resource.task_start(Payload.from_bytes("script", b'{"runs_s": 0}'), key="k")
+
+        assert TaskStatus.COMPLETED is resource.task_wait(task, 30).status
+    assert 1 == sum(one["event"] == "task.started" for one in vendor_log(service))
+    assert [] == daemon.admin().ask_json("GET", "/v1/health")["outcome_unknown"]
