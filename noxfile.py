@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import nox
@@ -50,7 +51,35 @@ def typecheck(session: nox.Session) -> None:
 def test(session: nox.Session) -> None:
     """The tests, from outside the sources so that only what is installed is imported."""
     install_ours(session, *TEST_TOOLS, *BROKER_TEST_TOOLS, *DOCS_TOOLS)
-    session.run("pytest", *session.posargs, env={"PYTHONSAFEPATH": "1"})
+    session.run("pytest", "--ignore=tests/slurm", *session.posargs, env={"PYTHONSAFEPATH": "1"})
+
+
+SLURM_PACKAGES = ["slurm-wlm", "libslurm-dev", "munge", "cmake", "gcc"]
+
+
+@nox.session
+def test_slurm(session: nox.Session) -> None:
+    """The plugin on a real Slurm, booted on loopback; it fails where that cannot be done, and never skips."""
+    _need_slurm(session)
+    install_ours(session, *TEST_TOOLS, *BROKER_TEST_TOOLS)
+    session.run("pytest", "tests/slurm", *session.posargs, env={"PYTHONSAFEPATH": "1"})
+
+
+@nox.session
+def cluster(session: nox.Session) -> None:
+    """Boot that Slurm for your own hands, and say how to use it; Ctrl-C ends it."""
+    _need_slurm(session)
+    install_ours(session, *TEST_TOOLS, *BROKER_TEST_TOOLS)
+    session.run("python", "tests/slurm/cluster.py", *session.posargs)
+
+
+def _need_slurm(session: nox.Session) -> None:
+    commands = ["slurmctld", "slurmd", "munged", "cmake", "gcc"]
+    missing = [name for name in commands if shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") is None]
+    if os.geteuid() != 0 or missing or not Path("/usr/include/slurm/spank.h").exists():
+        lacks = ["root"] * (os.geteuid() != 0) + missing
+        how = f"as root: apt-get install -y {' '.join(SLURM_PACKAGES)}"
+        session.error(f"this boots a real Slurm and lacks {', '.join(lacks) or 'slurm/spank.h'}; {how}")
 
 
 @nox.session

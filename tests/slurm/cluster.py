@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ TESTS = Path(__file__).parents[1]
 if __name__ == "__main__":
     sys.path.insert(0, str(TESTS))
 
-from broker.daemon import Daemon, fake, short_folder, vendor_log  # noqa: E402
+from broker.daemon import BIN, Daemon, fake, short_folder, vendor_log  # noqa: E402
 from broker.munged import Munged  # noqa: E402
 from broker.site import certificates, free_port  # noqa: E402
 
@@ -31,6 +31,7 @@ from slurm import settings  # noqa: E402
 from slurm.jobs import Jobs  # noqa: E402
 from slurm.process import Child, adopt_orphans, end_orphans  # noqa: E402
 from slurm.process import free_ports as ports_of  # noqa: E402
+from slurm.seen import collect, write_programs  # noqa: E402
 
 NEEDED = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "salloc", "cmake", "gcc")
 HOW = "apt-get install -y slurm-wlm libslurm-dev munge cmake gcc, and run as root"
@@ -52,7 +53,11 @@ class Cluster(Jobs):
         self.conf.write_text(settings.slurm(folder, ports_of(nodes + 1), extra))
         self.plugstack = folder / "etc" / "plugstack.conf"
         self.use_plugin("timeout=20")
-        self.environment = {"PATH": os.environ["PATH"], "SLURM_CONF": str(self.conf), "HOME": str(folder / "work")}
+        self.environment = {
+            "PATH": f"{folder}/bin:{BIN}:{os.environ['PATH']}",
+            "SLURM_CONF": str(self.conf),
+            "HOME": str(self.work),
+        }
         self.service = folder / "service"
         self.munged = Munged(folder / "munge")
         self.controller = Child(["slurmctld", "-D", "-c"], folder / "log" / "ctld.out", self.environment)
@@ -60,6 +65,7 @@ class Cluster(Jobs):
             name: Child(["slurmd", "-D", "-N", name], folder / "log" / f"d.{name}.out", self.environment)
             for name in self.names
         }
+        write_programs(folder)
         self._make_daemons(list(resources) or [fake(self.service), fake(self.service, "da-local")])
 
     def _make_daemons(self, resources: list[dict]) -> None:
@@ -137,11 +143,8 @@ class Cluster(Jobs):
     def stop(self) -> None:
         """End everything: jobs first, then from the nodes to munge."""
         if self.controller.is_running:
-            self.run("scancel", "--state=PENDING"), self.run("scancel", "--user=root")
-            self.run("scancel", f"--user={self.user.name}")
-            deadline = time.monotonic() + 5
-            while time.monotonic() < deadline and self.run("squeue", "-h").stdout.strip():
-                time.sleep(0.05)
+            with suppress(AssertionError, subprocess.TimeoutExpired):
+                self.end_jobs(5.0)
         for one in (*self.slurmds.values(), self.controller):
             one.stop()
         for daemon in reversed(self.daemons.values()):
@@ -150,6 +153,31 @@ class Cluster(Jobs):
                 daemon.stop()
         self.munged.stop()
         end_orphans(str(self.folder))
+
+    def mend(self) -> None:
+        """Undo what a test has done: no job, every part up, the usual plugin, a vendor that answers."""
+        for pattern in ("hang-*", "fail-*", "crash-*", "lose-*"):
+            for path in self.service.glob(pattern):
+                path.unlink()
+        if not self.controller.is_running:
+            self.start_controller()
+        for name in self.names:
+            if not self.slurmds[name].is_running:
+                self.start_node(name)
+            process = self.daemons[name].process
+            if process is None or process.poll() is not None:
+                self.start_daemon(name)
+        self.use_plugin("timeout=20")
+        self.end_jobs()
+        until(lambda: not self.broker.leases(), "no lease is left")
+        self.wait_until_idle()
+        collect(self.folder)
+
+    def end_jobs(self, within_s: float = 30.0) -> None:
+        """Cancel every job, and wait until the queue is empty."""
+        for who in ("root", self.user.name):
+            self.run("scancel", f"--user={who}")
+        until(lambda: not self.run("squeue", "-h").stdout.strip(), "an empty queue", within_s)
 
     # -- what happened
 
