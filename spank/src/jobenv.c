@@ -146,9 +146,25 @@ void jobenv_relocate(spank_t sp, const struct conf *conf)
 	}
 }
 
-/* A job that is submitted from this one must not ask for what nobody wrote into it. */
-void jobenv_forget_option(spank_t sp)
+/*
+ * The steps inside of a batch script ask for what it was given, where nothing else of its environment reaches them
+ * (--export=NONE). sbatch and salloc inside of a job take it away again: see local.c.
+ */
+void jobenv_hand_on(spank_t sp, const struct request *request)
 {
-	spank_unsetenv(sp, OPTION_LOCAL);
+	char list[4096] = "", text[QRMI_WANTED_MAX * (2 * QRMI_NAME_MAX + 16)] = "";
+	struct buffer to = { .text = text, .size = sizeof(text) };
+
 	spank_unsetenv(sp, OPTION_REMOTE);
+	if (spank_getenv(sp, "QRMI_JOB_QPU_RESOURCES", list, sizeof(list)) != ESPANK_SUCCESS)
+		return;
+	for (size_t at = 0; at < request->count; at++) {
+		const struct wanted *one = &request->items[at];
+
+		if (jobenv_lists(list, wanted_alias(one)))
+			put(&to, "%s%s%s%s%s", to.used ? "," : "", one->alias, one->alias[0] ? "=" : "", one->name,
+			    one->exclusive ? ":exclusive" : "");
+	}
+	if (!to.full && to.used)
+		spank_setenv(sp, OPTION_LOCAL, text, 1);
 }

@@ -73,7 +73,9 @@ static void forget_lease(void)
 /* Before options are read, those in the environment included. */
 void local_init(void)
 {
-	if (spank_context() == S_CTX_ALLOCATOR && getenv("SLURM_JOB_ID"))
+	bool is_nested = getenv("SLURM_JOB_ID") || getenv("SLURM_JOBID") || getenv("QRMI_JOB_ID");
+
+	if (spank_context() == S_CTX_ALLOCATOR && is_nested)
 		forget_lease();
 }
 

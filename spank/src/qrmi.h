@@ -135,7 +135,7 @@ bool jobenv_lists(const char *list, const char *name);
 void jobenv_find_own(spank_t sp, struct request *request);
 int jobenv_export(spank_t sp, const struct request *request, const struct reply *reply);
 void jobenv_relocate(spank_t sp, const struct conf *conf);
-void jobenv_forget_option(spank_t sp);
+void jobenv_hand_on(spank_t sp, const struct request *request);
 
 /* one file per context */
 void local_init(void);

@@ -97,7 +97,8 @@ int remote_start(spank_t sp, int argc, char **argv, const char *option)
 		if (option)
 			check_step(sp, &request);
 	}
-	jobenv_forget_option(sp);
+	if (option && !is_failed)
+		jobenv_hand_on(sp, &request);
 out:
 	return 0;
 }

@@ -42,7 +42,8 @@ class Cluster(Jobs):
 
     def __init__(self, folder: Path, plugin: Path, *resources: dict, nodes: int = 2, extra: str = "") -> None:
         """*resources*: by default two, `fez` and `da-local` at a fake vendor; *extra*: lines for slurm.conf."""
-        self.folder, self.plugin = folder, plugin
+        self.folder, self.plugin = folder, folder / settings.PLUGIN
+        shutil.copy(plugin, self.plugin)  # where every user can read it
         folder.chmod(0o755)
         for name in ("etc", "log", "pid", "spool", "spool/ctld", "munge", "bin"):
             (folder / name).mkdir()

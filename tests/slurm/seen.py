@@ -17,7 +17,7 @@ exec /usr/bin/env -0 > "{folder}/seen/$SLURM_JOB_ID.$1.$SLURM_PROCID"
 _WORK = """\
 #!/bin/bash
 # The same, and run a task on each resource of the job.
-show "$1" && exec {python} {program}
+/usr/bin/env -0 > "{folder}/seen/$SLURM_JOB_ID.$1.$SLURM_PROCID" && exec {python} {program}
 """
 _TASK = '''\
 """Run a task on every resource of the job; a line for each."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
+# cred_expire: a requeued job waits until the credentials of its old run have expired, by default two minutes
 PLUGIN = "spank_qrmi.so"
 
 _SLURM = """\
@@ -12,7 +13,7 @@ ClusterName=t{control}
 SlurmctldHost={host}(127.0.0.1)
 AuthType=auth/munge
 CredType=cred/munge
-AuthInfo=socket={folder}/munge/munged.sock
+AuthInfo=socket={folder}/munge/munged.sock,cred_expire=5
 SlurmUser=root
 SlurmdUser=root
 SlurmctldPort={control}

@@ -39,7 +39,7 @@ CASES = {
     "salloc with an interactive step": Case(
         "salloc --qpu=fez",
         ("shell.0", "one.0", "two.0"),
-        "work shell\nsrun --overlap work one\nsrun --overlap work two",
+        "work shell < /dev/null; srun --overlap work one < /dev/null; srun --overlap work two < /dev/null",
     ),
     "srun inside sbatch": Case("sbatch -n2 --qpu=fez", ("batch.0", "step.0", "step.1"), "work batch; srun work step"),
     "array": Case("sbatch --array=0-2 --qpu=fez", ("batch.0",) * 3, "work batch", runs=3),
@@ -64,7 +64,7 @@ CASES = {
         runs=2,
     ),
     "sbatch without an environment": Case(
-        "sbatch -n2 --export=NONE --qpu=fez", ("batch.0", "step.0", "step.1"), "PATH={path}\nwork batch; srun work step"
+        "sbatch -n2 --export=NONE --qpu=fez", ("batch.0", "step.0", "step.1"), "{bin}/work batch; srun {bin}/work step"
     ),
 }
 
@@ -95,12 +95,12 @@ def test_every_task_has_the_lease_of_its_run(name, cluster):
     """A job was started without its lease, with half of it, with another one's; or a session was left open."""
     case = CASES[name]
     before, tasks_before = cluster.counts(), len(cluster.vendor("task.started"))
-    script = case.stdin.replace("{path}", cluster.environment["PATH"])
+    script = case.stdin.replace("{bin}", f"{cluster.folder}/bin")
     words = case.words.split(" ", 1)
     if words[0] == "sbatch":
-        words[1], script = f"--wait -o out-{name.split()[0]}-%j {words[1]}", f"#!/bin/bash\n{script}"
+        words[1], script = f"--wait -o out {words[1]}", f"#!/bin/bash\n{script}"
     done = cluster.run("bash", "-c", " ".join(words), stdin=f"{script}\n")
-    assert done.returncode == 0, done.stderr + "".join(path.read_text() for path in cluster.work.glob("out-*"))
+    assert done.returncode == 0, done.stderr + "".join(path.read_text() for path in cluster.work.glob("out"))
     until(lambda: is_over(cluster), "the end of the job")
 
     seen = collect(cluster.folder)
