@@ -22,7 +22,8 @@ struct asking {
 	uint32_t job_id;
 	struct run run;
 	int64_t deadline_ms;
-	bool is_over;
+	bool is_over;			/* the job is ending */
+	bool is_abandoned;		/* by us, while it may still be granted */
 };
 
 static void fail(struct asking *asking, const char *cause, const char *remedy)
@@ -34,6 +35,12 @@ static void fail(struct asking *asking, const char *cause, const char *remedy)
 		put(&to, "%s%s", at ? "," : "", asking->request->items[at].name);
 	line_make(asking->lease->failure, QRMI_LINE_MAX + 1 - 6, "%s%s: %s: %s", names, to.full ? ",..." : "", cause,
 		  remedy);
+}
+
+static void abandon(struct asking *asking, const char *cause, const char *remedy)
+{
+	asking->is_abandoned = true;
+	fail(asking, cause, remedy);
 }
 
 static void put_list(struct buffer *body, const char *list)
@@ -122,6 +129,7 @@ static void fail_broken(struct asking *asking, int error)
 	char cause[160];
 
 	asking->lease->is_local_failure = true;
+	asking->is_abandoned = true;
 	line_make(cause, sizeof(cause), "node %s: broker on %s: %s", asking->conf->node, asking->conf->admin_path,
 		  error == ETIMEDOUT ? "no answer" : error == EPROTO ? "not our protocol" : strerror(error));
 	fail(asking, cause, "submit again; if it lasts, tell the administrators");
@@ -161,7 +169,7 @@ static bool take_reply(struct asking *asking, int error)
 				   asking->conf->jobs_dir, strerror(errno));
 	}
 	if (asking->is_over)
-		fail(asking, "the job was cancelled while it waited", "nothing was started");
+		abandon(asking, "the job was cancelled while it waited", "nothing was started");
 	else if (error == ETIMEDOUT && lease->id[0] && now_ms() >= asking->deadline_ms)
 		is_last = false;
 	else if (error)
@@ -173,6 +181,8 @@ static bool take_reply(struct asking *asking, int error)
 		is_last = false;
 	} else if (reply->state == STATE_GRANTED)
 		lease->is_granted = is_what_we_want(asking);
+	else if (reply->state == STATE_RELEASED)	/* by another node of ours, or an administrator */
+		fail(asking, "the request was withdrawn", "submit again");
 	else if (reply->error[0])
 		line_make(lease->failure, QRMI_LINE_MAX + 1 - 6, "%s", reply->error);
 	else
@@ -209,18 +219,18 @@ static void converse(struct asking *asking, const char *body, bool is_batch)
 	}
 	if (has_waited && lease->is_granted && is_cancelled(asking)) {
 		lease->is_granted = false;
-		fail(asking, "the job was cancelled while it waited", "nothing was started");
+		abandon(asking, "the job was cancelled while it waited", "nothing was started");
 	} else if (!is_last) {
 		char cause[80];
 
 		line_make(cause, sizeof(cause), "not granted within %d s", asking->conf->timeout_s);
-		fail(asking, cause, "submit again later, or ask the administrators to raise timeout=");
+		abandon(asking, cause, "submit again later, or ask the administrators to raise timeout=");
 	}
 }
 
 /* Fills *lease*: granted, with the reply to export, or not, with the line for the user. */
 void lease_ask(const struct conf *conf, const struct request *request, uint32_t job_id, bool is_batch,
-	       struct lease *lease)
+	       bool is_first, struct lease *lease)
 {
 	struct asking asking = {
 		.conf = conf, .request = request, .lease = lease, .job_id = job_id,
@@ -238,9 +248,8 @@ void lease_ask(const struct conf *conf, const struct request *request, uint32_t 
 		else
 			converse(&asking, body.text, is_batch);
 	}
-	if (!lease->is_granted && lease->id[0]) {
+	/* The lease of an earlier step stays; of several nodes that waited in vain, the first one says so. */
+	if (asking.is_abandoned && lease->id[0] && is_first)
 		broker_release(conf->admin_path, lease->id, 0, now_ms() + RELEASE_MS);
-		leasefile_remove(conf, job_id);
-	}
 	free(body.text);
 }

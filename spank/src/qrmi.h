@@ -121,7 +121,7 @@ struct lease {
 };
 
 void lease_ask(const struct conf *conf, const struct request *request, uint32_t job_id, bool is_batch,
-	       struct lease *lease);
+	       bool is_first, struct lease *lease);
 
 /* leasefile.c: <run dir>/jobs/<job id>, for root only, which tells the epilog what to release */
 int leasefile_write(const struct conf *conf, uint32_t job_id, const char *lease, uint32_t leader);

@@ -43,7 +43,7 @@ static void ask(spank_t sp, struct request *request, uint32_t job_id)
 {
 	jobenv_find_own(sp, request);
 	conf_export(sp, &conf);
-	lease_ask(&conf, request, job_id, is_batch, &lease);
+	lease_ask(&conf, request, job_id, is_batch, node_id == 0, &lease);
 	if (!lease.is_granted) {
 		is_failed = true;
 		slurm_info("qrmi: job %u: %s", job_id, lease.failure);

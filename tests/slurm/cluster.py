@@ -41,7 +41,7 @@ class Cluster(Jobs):
     """One cluster. A part is ended and started again by its own methods; `stop` ends all."""
 
     def __init__(self, folder: Path, plugin: Path, *resources: dict, nodes: int = 2, extra: str = "") -> None:
-        """*resources*: by default two, `fez` and `da-local` at a fake vendor; *extra*: lines for slurm.conf."""
+        """*resources*: by default `fez` with two lanes, `da-local`, and `other` at a second vendor."""
         self.folder, self.plugin = folder, folder / settings.PLUGIN
         shutil.copy(plugin, self.plugin)  # where every user can read it
         folder.chmod(0o755)
@@ -67,7 +67,9 @@ class Cluster(Jobs):
             for name in self.names
         }
         write_programs(folder)
-        self._make_daemons(list(resources) or [fake(self.service), fake(self.service, "da-local")])
+        self.other = folder / "other"
+        usual = [fake(self.service, lanes=2), fake(self.service, "da-local"), fake(self.other, "other")]
+        self._make_daemons(list(resources) or usual)
 
     def _make_daemons(self, resources: list[dict]) -> None:
         port = free_port()
@@ -155,10 +157,14 @@ class Cluster(Jobs):
         self.munged.stop()
         end_orphans(str(self.folder))
 
+    def hang(self, verb: str, service: Path | None = None, how: str = "hang") -> None:
+        """Let the vendor's *verb* hang, or ``fail``, from now on; `mend` ends that."""
+        ((service or self.service) / f"{how}-{verb}").touch()
+
     def mend(self) -> None:
         """Undo what a test has done: no job, every part up, the usual plugin, a vendor that answers."""
         for pattern in ("hang-*", "fail-*", "crash-*", "lose-*"):
-            for path in self.service.glob(pattern):
+            for path in (*self.service.glob(pattern), *self.other.glob(pattern)):
                 path.unlink()
         if not self.controller.is_running:
             self.start_controller()
@@ -166,6 +172,8 @@ class Cluster(Jobs):
             if not self.slurmds[name].is_running:
                 self.start_node(name)
             process = self.daemons[name].process
+            if process is not None and process.poll() is None:
+                process.send_signal(signal.SIGCONT)
             if process is None or process.poll() is not None:
                 self.start_daemon(name)
         self.use_plugin("timeout=20")
@@ -186,7 +194,7 @@ class Cluster(Jobs):
         """The fake vendor's own log: ``session.opened``, ``session.closed``, ``task.started``, ..."""
         return [
             one
-            for one in vendor_log(self.service)
+            for one in sorted((*vendor_log(self.service), *vendor_log(self.other)), key=lambda one: one["at"])
             if event in (None, one["event"]) and resource in (None, one["resource"])
         ]
 

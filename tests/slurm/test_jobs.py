@@ -96,11 +96,10 @@ def test_every_task_has_the_lease_of_its_run(name, cluster):
     case = CASES[name]
     before, tasks_before = cluster.counts(), len(cluster.vendor("task.started"))
     script = case.stdin.replace("{bin}", f"{cluster.folder}/bin")
-    words = case.words.split(" ", 1)
-    if words[0] == "sbatch":
-        words[1], script = f"--wait -o out {words[1]}", f"#!/bin/bash\n{script}"
-    done = cluster.run("bash", "-c", " ".join(words), stdin=f"{script}\n")
-    assert done.returncode == 0, done.stderr + "".join(path.read_text() for path in cluster.work.glob("out"))
+    words = case.words.replace("sbatch", "sbatch -o out", 1) if case.words.startswith("sbatch") else case.words
+    shebang = "#!/bin/bash\n" if words != case.words else ""
+    done = cluster.run("bash", "-c", words, stdin=f"{shebang}{script}\n")
+    assert done.returncode == 0, done.stderr
     until(lambda: is_over(cluster), "the end of the job")
 
     seen = collect(cluster.folder)
@@ -118,8 +117,8 @@ def test_every_task_has_the_lease_of_its_run(name, cluster):
 def test_a_nested_job_inherits_neither_the_option_nor_the_lease(cluster):
     """A job that a job with `--qpu` submits takes a lane that nobody asked for, or holds the other's token."""
     before = cluster.counts()
-    script = "work outer; sbatch --wait -o nested --wrap 'show nested'; srun sbatch --wait --wrap 'show again'"
-    cluster.run("sbatch", "--wait", "-o", "outer", "--qpu=fez", stdin=f"#!/bin/bash\n{script}\n")
+    script = "work outer; sbatch -o nested --wrap 'show nested'; srun sbatch --wrap 'show again'"
+    cluster.run("sbatch", "-o", "outer", "--qpu=fez", stdin=f"#!/bin/bash\n{script}\n")
     until(lambda: is_over(cluster), "the end of both")
 
     seen = {one.name: one for one in collect(cluster.folder)}
@@ -133,8 +132,8 @@ def test_a_nested_job_inherits_neither_the_option_nor_the_lease(cluster):
 def test_a_nested_job_with_its_own_option_has_its_own_lease(cluster):
     """What the outer job left in the environment is taken for settings of the user's own, or for a lease."""
     before = cluster.counts()
-    script = "sbatch --wait -o nested --qpu=fez --wrap 'work nested'; show outer"
-    cluster.run("sbatch", "--wait", "-o", "outer", "--qpu=fez", stdin=f"#!/bin/bash\n{script}\n")
+    script = "sbatch -o nested --qpu=fez --wrap 'work nested'; show outer"
+    cluster.run("sbatch", "-o", "outer", "--qpu=fez", stdin=f"#!/bin/bash\n{script}\n")
     until(lambda: is_over(cluster), "the end of both")
 
     outer, nested = sorted(collect(cluster.folder), key=lambda one: one.name, reverse=True)
@@ -146,7 +145,7 @@ def test_a_nested_job_with_its_own_option_has_its_own_lease(cluster):
 def test_a_job_submitted_from_salloc_inherits_nothing(cluster):
     """The shell that salloc starts has the option in its environment, and each sbatch in it asks for a lane."""
     before = cluster.counts()
-    cluster.run("salloc", "--qpu=fez", "bash", "-c", "srun show step; sbatch --wait -o nested --wrap 'show nested'")
+    cluster.run("salloc", "--qpu=fez", "bash", "-c", "srun show step; sbatch -o nested --wrap 'show nested'")
     until(lambda: is_over(cluster), "the end of both")
 
     seen = {one.name: one for one in collect(cluster.folder)}
