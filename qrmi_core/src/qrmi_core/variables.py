@@ -65,7 +65,8 @@ VARIABLES = (
     ),
     Variable(
         ADMIN_SOCKET,
-        "Where `qrmi doctor` and `qrmi usage` find the administrators' socket; `/run/qrmi/admin.sock` by default.",
+        "Where `qrmi doctor`, `qrmi usage` and `qrmi slurm` find the administrators' socket; "
+        "`/run/qrmi/admin.sock` by default.",
     ),
     Variable(CONFIG, "The `qrmi_config.json` to use outside a job, where `--config` does not name one."),
     Variable(
