@@ -162,7 +162,7 @@ def test_names_that_would_collide_in_the_environment_are_refused(new_daemon, fol
 
 def test_no_more_is_given_than_the_scheduler_granted(new_daemon, folder):
     """A user could take a lane that the scheduler gave to another job by asking for it."""
-    resources = [fake(folder / "service", lanes=2), fake(folder / "kyiv", "kyiv")]
+    resources = [fake(folder / "service", lanes=2), fake(folder / "kyiv", "kyiv", lanes=1), fake(folder / "sim", "sim")]
     daemon = new_daemon(*resources, config={"grant": "licences"}).start()
     all_of_it = {"name": "fez", "exclusive": True}
     asked = [
@@ -174,6 +174,7 @@ def test_no_more_is_given_than_the_scheduler_granted(new_daemon, folder):
             ([all_of_it], ["fez:1"], False),
             ([all_of_it], ["fez:2"], True),
         ),
+        *((["sim"], None, True), (["sim"], [], True), (["fez", "sim"], ["fez"], True), (["fez", "sim"], [], False)),
     ]
     found = []
     for job, (names, licences, _) in enumerate(asked):

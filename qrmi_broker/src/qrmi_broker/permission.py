@@ -81,11 +81,13 @@ class Permission:
 
     @staticmethod
     def _licensed(grant: Grant, vendors: Mapping[str, Vendor]) -> None:
-        if grant.facts.licences is None:
-            raise AuthorizationRefused(grant.wanted[0].name, "the scheduler's licences of this job are not known")
-        granted = dict(_licence(text) for text in grant.facts.licences)
-        for one in grant.wanted:
-            if one.name in vendors and granted.get(one.name, 0) < _needed(one, vendors[one.name].entry):
+        """What has no `lanes` has no licence either, and anybody may have it."""
+        counted = [one for one in grant.wanted if one.name in vendors and vendors[one.name].entry.lanes is not None]
+        if counted and grant.facts.licences is None:
+            raise AuthorizationRefused(counted[0].name, "the scheduler's licences of this job are not known")
+        granted = dict(_licence(text) for text in grant.facts.licences or ())
+        for one in counted:
+            if granted.get(one.name, 0) < _needed(one, vendors[one.name].entry):
                 raise AuthorizationRefused(one.name, "the scheduler granted this job no licence for it")
 
 
