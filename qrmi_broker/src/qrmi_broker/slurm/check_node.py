@@ -22,7 +22,14 @@ from qrmi_core.errors import QrmiError, ResourceUnavailable
 
 FILE = "spank_qrmi.so"
 _LOOK_S = 10.0
-_LOOK = "import ctypes,sys; print(ctypes.c_uint.in_dll(ctypes.CDLL(sys.argv[1], 1), 'plugin_version').value)"
+_LOOK = """
+import ctypes, os, sys
+plugin, *libraries = sys.argv[1:]
+for one in filter(os.path.exists, libraries):
+    ctypes.CDLL(one, ctypes.RTLD_GLOBAL)
+print(ctypes.c_uint.in_dll(ctypes.CDLL(plugin), "plugin_version").value)
+"""
+"""A plugin finds Slurm's functions in the program that loads it; here in the library that those programs use."""
 
 
 @frozen
@@ -82,7 +89,11 @@ def plugin(settings: controller.Settings, line: Line | None) -> Iterator[Finding
     if found.st_uid != 0 or found.st_mode & guard.WRITABLE:
         text = f"{line.plugin} can be changed by others than root, and runs as root"
         yield wrong("plugin", text, f"chown root {line.plugin}; chmod go-w {line.plugin}")
-    built = _version(line.plugin)
+    closed = [one for one in (line.plugin, *line.plugin.absolute().parents) if not _is_open(one)]
+    if closed:
+        text = f"{closed[0]} is closed to users: their sbatch and srun have no --qpu"
+        yield wrong("plugin", text, f"chmod go+rX {closed[0]}")
+    built = _version(line.plugin, settings)
     if built is None:
         yield wrong(
             "plugin", f"{line.plugin} cannot be loaded, or is no plugin of Slurm", "Build it again, on this host"
@@ -92,6 +103,12 @@ def plugin(settings: controller.Settings, line: Line | None) -> Iterator[Finding
         yield wrong("plugin", text, f"Build it with the headers of {settings.version}")
     else:
         yield _shown(line)
+
+
+def _is_open(path: Path) -> bool:
+    """Everybody may read a file, or pass through a folder."""
+    needed = stat.S_IXOTH if path.is_dir() else stat.S_IROTH
+    return bool(path.stat().st_mode & needed)
 
 
 def _shown(line: Line) -> Finding:
@@ -105,10 +122,11 @@ def _shown(line: Line) -> Finding:
     return ok("plugin", str(line.plugin))
 
 
-def _version(path: Path) -> str | None:
+def _version(path: Path, settings: controller.Settings) -> str | None:
     """For which Slurm a plugin was built; looked up in a process of its own, which it may crash."""
     try:
-        words = [sys.executable, "-I", "-c", _LOOK, str(path)]
+        libraries = [f"{folder}/libslurmfull.so" for folder in settings.facts.get("PluginDir", "").split(":")]
+        words = [sys.executable, "-I", "-c", _LOOK, str(path), *libraries]
         done = subprocess.run(words, capture_output=True, text=True, timeout=_LOOK_S, check=False)
         number = int(done.stdout)
     except (OSError, ValueError, subprocess.TimeoutExpired):

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import sys
+import time
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
@@ -82,7 +83,8 @@ def digest_of(text: str) -> tuple[str, str]:
 def write(config: Config, folder: Path) -> list[Path]:
     """Write `SCRIPT`, and `SITE_SCRIPT` where there is none; return what was written.
 
-    Slurm reads `SITE_SCRIPT` again when its time changes, so it is touched: else the old rules would stay.
+    Slurm reads `SITE_SCRIPT` again when its time, in whole seconds, is later than the last reading: so it gets that of
+    the next second. Else the old rules would stay.
 
     Raises:
         ConfigError: it cannot be written; what was there before is whole.
@@ -91,16 +93,15 @@ def write(config: Config, folder: Path) -> list[Path]:
     written = [folder / SCRIPT]
     try:
         _replace(folder / SCRIPT, script(config))
-        if site.exists():
-            os.utime(site)
-        else:
+        if not site.exists():
             _replace(site, _template(SITE_SCRIPT))
             written.append(site)
+        os.utime(site, (time.time() + 1, time.time() + 1))
     except OSError as exc:
         remedy = "Name the folder of slurm.conf, as a user who may write there"
         raise ConfigError.one(str(folder), "", f"cannot be written: {exc.strerror}", remedy) from exc
     if SCRIPT not in site.read_text(encoding="utf-8", errors="replace"):
-        _say(f"{site} is the site's own and does not call {SCRIPT} yet: add the three lines that stand in its header")
+        _say(f"{site} is the site's own and does not call {SCRIPT} yet: add the lines in the header of {SCRIPT}")
     return written
 
 
