@@ -161,11 +161,15 @@ class Cluster(Jobs):
         """Let the vendor's *verb* hang, or ``fail``, from now on; `mend` ends that."""
         ((service or self.service) / f"{how}-{verb}").touch()
 
-    def mend(self) -> None:
-        """Undo what a test has done: no job, every part up, the usual plugin, a vendor that answers."""
+    def answer(self) -> None:
+        """Let the vendors answer again."""
         for pattern in ("hang-*", "fail-*", "crash-*", "lose-*"):
             for path in (*self.service.glob(pattern), *self.other.glob(pattern)):
                 path.unlink()
+
+    def mend(self) -> None:
+        """Undo what a test has done: no job, every part up, the usual plugin, a vendor that answers."""
+        self.answer()
         if not self.controller.is_running:
             self.start_controller()
         for name in self.names:
@@ -178,7 +182,7 @@ class Cluster(Jobs):
                 self.start_daemon(name)
         self.use_plugin("timeout=20")
         self.end_jobs()
-        until(lambda: not self.broker.leases(), "no lease is left")
+        until(lambda: not self.leases(), "no lease is left")
         self.wait_until_idle()
         collect(self.folder)
 
@@ -201,6 +205,10 @@ class Cluster(Jobs):
     def counts(self) -> tuple[int, int]:
         """Sessions opened and closed so far."""
         return len(self.vendor("session.opened")), len(self.vendor("session.closed"))
+
+    def leases(self) -> list[str]:
+        """The jobs that hold leases, or wait for them; refusals are remembered for a while, and are none."""
+        return [one["job_id"] for one in self.broker.leases() if one["state"] != "failed"]
 
     def node_log(self, name: str = "n1") -> str:
         """What slurmd and its slurmstepds said."""

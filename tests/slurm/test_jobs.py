@@ -87,7 +87,7 @@ def expected(seen: Seen, cluster: Cluster, job: str) -> dict[str, str]:
 
 def is_over(cluster: Cluster) -> bool:
     """Whether no job and no lease is left."""
-    return not cluster.run("squeue", "-h").stdout.strip() and not cluster.broker.leases()
+    return not cluster.run("squeue", "-h").stdout.strip() and not cluster.leases()
 
 
 @pytest.mark.parametrize("name", CASES)
