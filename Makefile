@@ -1,8 +1,13 @@
 # A newcomer's two commands are `make demo` and `make test`. Everything else is in noxfile.py.
 NOX = .venv/bin/nox
-SLURM_PACKAGES = slurm-wlm libslurm-dev munge cmake gcc
+SLURM_PACKAGES = slurm-wlm libslurm-dev munge cmake gcc python3-venv
 
-demo bench docs: $(NOX)
+# As root this submits a real job to a Slurm in a temporary folder; elsewhere it runs on the embedded simulator.
+demo: $(NOX)
+	@test "$$(id -u)" != 0 || $(MAKE) --no-print-directory slurm || true
+	$(NOX) -s demo
+
+bench docs: $(NOX)
 	$(NOX) -s $@
 
 test: $(NOX)
@@ -10,11 +15,14 @@ test: $(NOX)
 	@if [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory test-slurm; \
 	else echo "left out: the tests on a real Slurm. Run them as root: make test-slurm"; test -z "$$QRMI_CI"; fi
 
-# A real Slurm in a temporary folder. Where we are root, what it needs is installed.
 test-slurm: $(NOX)
-	@test "$$(id -u)" != 0 || dpkg -s $(SLURM_PACKAGES) > /dev/null 2>&1 || \
-	{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(SLURM_PACKAGES); }
+	@test "$$(id -u)" != 0 || $(MAKE) --no-print-directory slurm
 	$(NOX) -s test_slurm
+
+# A real Slurm, for tests and demo: they boot it in a temporary folder. Only root can install it.
+slurm:
+	@dpkg -s $(SLURM_PACKAGES) > /dev/null 2>&1 || \
+	{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(SLURM_PACKAGES); }
 
 # Debian keeps venv in a package of its own: install it where we may.
 $(NOX): .ci/constraints.txt
@@ -22,4 +30,4 @@ $(NOX): .ci/constraints.txt
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt nox uv
 	touch $(NOX)
 
-.PHONY: demo test test-slurm bench docs
+.PHONY: demo test test-slurm slurm bench docs

@@ -45,8 +45,7 @@ class Line:
 
 def find(settings: controller.Settings) -> Line | None:
     """The plugin's line, in plugstack.conf or what it includes."""
-    path = settings.facts.get("PlugStackConfig", "")
-    return next(_lines(Path(path), settings, 8), None) if path not in ("", "(null)") else None
+    return next(_lines(settings.plugstack, settings, 8), None)
 
 
 def _lines(path: Path, settings: controller.Settings, depth: int) -> Iterator[Line]:
@@ -75,9 +74,8 @@ def socket_of(line: Line | None) -> str:
 
 def plugin(settings: controller.Settings, line: Line | None) -> Iterator[Finding]:
     """The plugin is named, there, of this Slurm, and srun shows its option."""
-    path = settings.facts.get("PlugStackConfig", "plugstack.conf")
     if line is None:
-        yield wrong("plugin", f"{path} does not name {FILE}", f"Add the line: optional {FILE}")
+        yield wrong("plugin", f"{settings.plugstack} does not name {FILE}", f"Add the line: optional {FILE}")
         return
     if line.need == "required":
         text = f"{line.source} says required: without its file no job of anybody runs"

@@ -42,6 +42,12 @@ class Settings:
         return Path(self.facts.get("SLURM_CONF", "/etc/slurm/slurm.conf")).parent
 
     @property
+    def plugstack(self) -> Path:
+        """Where Slurm's plugins for jobs are named; by default beside slurm.conf."""
+        found = self.words("PlugStackConfig")
+        return Path(found[0]) if found else self.folder / "plugstack.conf"
+
+    @property
     def version(self) -> str:
         """As ``22.05.8``."""
         return self.facts.get("SLURM_VERSION", "")
