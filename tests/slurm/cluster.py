@@ -61,7 +61,7 @@ class Cluster(Jobs):
         }
         self.service = folder / "service"
         self.munged = Munged(folder / "munge")
-        self.controller = Child(["slurmctld", "-D", "-c"], folder / "log" / "ctld.out", self.environment)
+        self.controller = Child(["slurmctld", "-D"], folder / "log" / "ctld.out", self.environment)
         self.slurmds = {
             name: Child(["slurmd", "-D", "-N", name], folder / "log" / f"d.{name}.out", self.environment)
             for name in self.names

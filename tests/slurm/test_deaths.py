@@ -63,7 +63,9 @@ def kill_slurmd(job: Running) -> None:
 
 
 def kill_controller(job: Running) -> None:
-    """The controller dies and comes back."""
+    """The controller dies and comes back. What it had not saved yet is lost, and would be a job's end."""
+    started, saved = (job.cluster.folder / name for name in ("work/program", "spool/ctld/job_state"))
+    until(lambda: saved.exists() and saved.stat().st_mtime > started.stat().st_mtime, "it has saved the job", 15)
     job.cluster.controller.kill()
     time.sleep(2.5)
     job.cluster.start_controller()
