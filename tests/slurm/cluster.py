@@ -279,7 +279,14 @@ def running(plugin: Path, *resources: dict, **how: Any) -> Iterator[Cluster]:
 def main() -> None:
     """By hand: boot, say how to use it, wait for Ctrl-C."""
     check_host()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def interrupt(*_: object) -> None:  # once: a second Ctrl-C must not interrupt the ending
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
     with short_folder() as name, running(built(Path(name))) as cluster:
         print(f"# {len(cluster.names)} nodes are idle. In another terminal, as root:")
         print(f"export SLURM_CONF={cluster.conf}\ncd {cluster.folder}/work\nsrun --qpu=fez env | grep QRMI")
