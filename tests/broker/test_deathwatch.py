@@ -61,6 +61,7 @@ def test_a_lease_ends_with_the_process_that_asked_for_it(daemon, folder):
         process.wait()
 
         assert 1 == closed(folder / "service")
+    daemon.stop()  # and so it has said all that it has to say
     reasons = [one["reason"] for one in daemon.events if one["event"] == "lease.released"]
     assert ["its batch step died"] == reasons
 
