@@ -1,6 +1,6 @@
 # A newcomer's two commands are `make demo` and `make test`. Everything else is in noxfile.py.
 NOX = .venv/bin/nox
-SLURM_PACKAGES = slurm-wlm libslurm-dev munge cmake gcc python3-venv
+SLURM_PACKAGES = slurm-wlm libslurm-dev munge cmake gcc clang python3-venv
 
 # As root this submits a real job to a Slurm in a temporary folder; elsewhere it runs on the embedded simulator.
 demo: $(NOX)

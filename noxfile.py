@@ -54,7 +54,7 @@ def test(session: nox.Session) -> None:
     session.run("pytest", "--ignore=tests/slurm", *session.posargs, env={"PYTHONSAFEPATH": "1"})
 
 
-SLURM_PACKAGES = ["slurm-wlm", "libslurm-dev", "munge", "cmake", "gcc", "python3-venv"]
+SLURM_PACKAGES = ["slurm-wlm", "libslurm-dev", "munge", "cmake", "gcc", "clang", "python3-venv"]
 
 
 @nox.session
@@ -74,7 +74,7 @@ def cluster(session: nox.Session) -> None:
 
 
 def _lacks() -> list[str]:
-    commands = ["slurmctld", "slurmd", "munged", "cmake", "gcc"]
+    commands = ["slurmctld", "slurmd", "munged", "cmake", "gcc", "clang"]
     lacks = [name for name in commands if shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") is None]
     headers = ["slurm/spank.h"] * (not Path("/usr/include/slurm/spank.h").exists())
     return ["root"] * (os.geteuid() != 0) + lacks + headers

@@ -48,12 +48,13 @@ static void put_list(struct buffer *body, const char *list)
 	put(body, "[");
 	for (const char *at = list, *end; *at; at = *end ? end + 1 : end) {
 		char one[256];
-		int length;
+		size_t length = strcspn(at, ",");
 
-		end = at + strcspn(at, ",");
-		length = snprintf(one, sizeof(one), "%.*s", (int) (end - at), at);
-		if (length < 0 || (size_t) length >= sizeof(one))
+		end = at + length;
+		if (length >= sizeof(one))
 			continue;
+		memcpy(one, at, length);
+		one[length] = '\0';
 		put(body, "%s", at == list ? "" : ",");
 		put_json(body, one);
 	}

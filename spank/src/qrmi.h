@@ -55,7 +55,6 @@ void conf_export(spank_t sp, const struct conf *conf);
 /* say.c */
 void say_set_level(spank_t sp);
 void say_detail(const char *format, ...) __attribute__((format(printf, 1, 2)));
-void line_make(char *out, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void line_write(const char *line);
 
 /* buffer.c: text that is written piece by piece; one that did not fit is remembered */
@@ -65,6 +64,7 @@ struct buffer {
 	bool full;
 };
 
+void line_make(char *out, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void put(struct buffer *to, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void put_json(struct buffer *to, const char *text);
 

@@ -33,30 +33,6 @@ void say_detail(const char *format, ...)
 		slurm_debug("qrmi: %s", text);
 }
 
-/* One line that fits: what is longer is cut between two characters, and ends with "...". */
-void line_make(char *out, size_t size, const char *format, ...)
-{
-	size_t most = size - 1;
-	va_list args;
-	int length;
-
-	va_start(args, format);
-	length = vsnprintf(out, size, format, args);
-	va_end(args);
-	if (length < 0)
-		out[0] = '\0';
-	if (length > (int) most) {
-		size_t at = most - 3;
-
-		while (at > 0 && ((unsigned char) out[at] & 0xc0) == 0x80)
-			at--;
-		memcpy(out + at, "...", 4);
-	}
-	for (char *c = out; *c; c++)
-		if ((unsigned char) *c < ' ' || *c == 0x7f)
-			*c = ' ';
-}
-
 /* To the standard error of whoever runs us; the only place where a user reads. */
 void line_write(const char *line)
 {

@@ -33,8 +33,8 @@ from slurm.process import Child, adopt_orphans, end_orphans  # noqa: E402
 from slurm.process import free_ports as ports_of  # noqa: E402
 from slurm.seen import collect, write_programs  # noqa: E402
 
-NEEDED = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "salloc", "cmake", "gcc")
-HOW = "apt-get install -y slurm-wlm libslurm-dev munge cmake gcc, and run as root"
+NEEDED = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "salloc", "cmake", "gcc", "clang")
+HOW = "apt-get install -y slurm-wlm libslurm-dev munge cmake gcc clang, and run as root"
 
 
 class Cluster(Jobs):
@@ -253,9 +253,8 @@ def check_host() -> None:
     assert Path("/usr/include/slurm/spank.h").exists(), f"missing: slurm/spank.h. {HOW}"
 
 
-def built(folder: Path, *words: str) -> Path:
+def built(folder: Path, *words: str, source: Path = TESTS.parent / "spank") -> Path:
     """Build the plugin from the sources; where it lies."""
-    source = TESTS.parent / "spank"
     for command in (
         ["cmake", "-S", str(source), "-B", str(folder), *words],
         ["cmake", "--build", str(folder), "--parallel", "2"],
