@@ -14,6 +14,7 @@ from qrmi_broker import records
 from qrmi_broker.leases import Leases
 from qrmi_broker.ledger import Ledger
 from qrmi_broker.metrics import Metrics
+from qrmi_broker.orphans import Orphans
 from qrmi_broker.permission import Permission
 from qrmi_broker.reconciler import Reconciler
 from qrmi_broker.scheduler import Scheduler
@@ -86,7 +87,8 @@ class Broker:
                 self.vendors[row["resource"]].drained = row["reason"]
         await self.tasks.restore()
         await self.leases.restore()
-        self._background = [asyncio.create_task(self.reconciler.run()), asyncio.create_task(self._tidy())]
+        orphans = Orphans(self.ledger, self.vendors)
+        self._background = [asyncio.create_task(one) for one in (self.reconciler.run(), orphans.run(), self._tidy())]
         _log.info("broker.started", resources=sorted(self.vendors), leases=sum(1 for _ in self.leases))
 
     async def stop(self) -> None:

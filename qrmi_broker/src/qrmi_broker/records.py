@@ -59,6 +59,17 @@ def released(db: sqlite3.Connection, lease: Lease) -> None:
     )
 
 
+def is_released(db: sqlite3.Connection, grant_id: str, fence: int) -> bool:
+    """Whether there was such a lease, and it is over."""
+    row = db.execute('SELECT state FROM leases WHERE fence = ? AND "grant" = ?', (fence, grant_id)).fetchone()
+    return row is not None and row["state"] == LeaseState.RELEASED
+
+
+def was_leased(db: sqlite3.Connection, resource: str) -> bool:
+    """Whether anybody ever had a lease on it: a vendor that nobody uses is left alone."""
+    return db.execute("SELECT 1 FROM leases WHERE resource = ? LIMIT 1", (resource,)).fetchone() is not None
+
+
 UNDONE = "the broker restarted"
 """The end reason of a lease that a crash kept from being granted."""
 

@@ -94,7 +94,7 @@ class Submitter:
         vendor, payload, left = self.vendors[task.resource], self._payload(task), list(_RESEND_S)
         while True:
             try:
-                sent: str = await vendor.call("task_start", payload, key=task.id, answer_s=None)
+                sent: str = await vendor.call("task_start", payload, key=task.vendor_key, answer_s=None)
                 return sent
             except QrmiError as exc:
                 found = None if isinstance(exc, _REFUSALS) else await self._lookup(task)
@@ -111,7 +111,7 @@ class Submitter:
         cadence, deadline = pauses(SystemClock()), time.monotonic() + _LOOK_S
         while True:
             try:
-                found: str | None = await self.vendors[task.resource].call("find_task", task.id)
+                found: str | None = await self.vendors[task.resource].call("find_task", task.vendor_key)
                 return found
             except NotOffered:
                 return False
@@ -136,11 +136,11 @@ class Submitter:
             NotOffered: nobody can tell, and sending it again might make a second one.
         """
         try:
-            found: str | None = await vendor.call("find_task", task.id)
+            found: str | None = await vendor.call("find_task", task.vendor_key)
         except NotOffered:
             if not (await vendor.hosted()).can_resend or not self.spool.payload(task.id).exists():
                 raise
-            found = await vendor.call("task_start", self._payload(task), key=task.id, answer_s=None)
+            found = await vendor.call("task_start", self._payload(task), key=task.vendor_key, answer_s=None)
         return found
 
     def _payload(self, task: Task) -> Payload:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 from enum import StrEnum
 from typing import Any
 
@@ -45,3 +47,11 @@ class Task:
     """It is terminal, and the ledger says so."""
     nudge: asyncio.Event = field(factory=asyncio.Event)
     """Ask the vendor now: somebody asked for its end."""
+
+    @property
+    def vendor_key(self) -> str:
+        """Under which the vendor knows it: the same for every attempt of this user to submit this payload by this key.
+
+        An attempt that was given up may arrive late; then the next one finds it instead of making a second task.
+        """
+        return hashlib.sha256(json.dumps([self.uid, self.resource, self.key, self.digest]).encode()).hexdigest()[:32]

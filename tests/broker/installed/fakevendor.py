@@ -3,7 +3,7 @@
 The service outlives every process of ours. A payload is a script, ``{"runs_s": 0.1, "ends": "COMPLETED"}``, and the
 result is the payload itself. A file ``hang-VERB`` in the folder makes the verb wait until it is gone, ``fail-VERB``
 makes it fail, ``crash-VERB`` makes it raise what the contract does not allow, ``lose-VERB`` makes it fail after it was
-done.
+done. ``late-VERB`` makes it fail at once, and be done some seconds later, as the file says, by a process of its own.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import hashlib
 import json
 import os
 import re
+import subprocess
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -39,6 +41,16 @@ from qrmi_core import (
 )
 
 KIND = "script"
+_LATE = """
+import sys, time
+delay, path, content, log, line = sys.argv[1:]
+time.sleep(float(delay))
+try:
+    open(path, "x").write(content)
+    open(log, "a").write(line)
+except FileExistsError:
+    pass
+"""
 HANG_S = 120.0
 
 
@@ -78,6 +90,15 @@ class Fake(QuantumResource):
         if (self.service / f"lose-{verb}").exists():
             raise ResourceUnavailable(self.ctx.name, f"the answer to {verb} was lost")
 
+    def _late(self, verb: str, path: Path, content: str, event: str, **facts: object) -> None:
+        """The service has the request, and works on whatever becomes of who asked."""
+        delay = self.service / f"late-{verb}"
+        if delay.exists():
+            line = json.dumps({"at": time.time(), "event": event, "resource": self.ctx.name, **facts}) + "\n"
+            words = [delay.read_text(), str(path), content, str(self.service / "log"), line]
+            subprocess.Popen([sys.executable, "-c", _LATE, *words], start_new_session=True)
+            raise ResourceUnavailable(self.ctx.name, f"{verb} timed out")
+
     def _log(self, event: str, **facts: object) -> None:
         line = json.dumps({"at": time.time(), "event": event, "resource": self.ctx.name, **facts}) + "\n"
         handle = os.open(self.service / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -91,8 +112,11 @@ class Fake(QuantumResource):
     def acquire(self, request: AcquireRequest) -> str:
         self._enter("acquire")
         token = "session-" + hashlib.sha256(request.lease_key.encode()).hexdigest()[:16]
-        with suppress(FileExistsError), (self.service / "sessions" / token).open("x") as file:
-            json.dump({"lease_key": request.lease_key, "tags": request.tags}, file)
+        path = self.service / "sessions" / token
+        content = json.dumps({"lease_key": request.lease_key, "tags": request.tags})
+        self._late("acquire", path, content, "session.opened", token=token, lease_key=request.lease_key)
+        with suppress(FileExistsError), path.open("x") as file:
+            file.write(content)
             self._log("session.opened", token=token, lease_key=request.lease_key, exclusive=request.exclusive)
         self._leave("acquire")
         return token
@@ -123,7 +147,9 @@ class Fake(QuantumResource):
             raise PayloadError(payload.source, "$.runs_s", "is missing", "Say how many seconds the task runs")
         time.sleep(self.ctx.settings.start_s)
         task_id = "task-" + hashlib.sha256(key.encode()).hexdigest()[:16]
-        with suppress(FileExistsError), (self.service / "tasks" / task_id).open("xb") as file:
+        path = self.service / "tasks" / task_id
+        self._late("task_start", path, payload.read().decode(), "task.started", task=task_id, key=key)
+        with suppress(FileExistsError), path.open("xb") as file:
             file.write(payload.read())
             self._log("task.started", task=task_id, key=key)
         self._leave("task_start")
