@@ -71,12 +71,13 @@ class Lanes:
 
     def _serve(self) -> None:
         """Give free lanes to those who wait, in their order; nobody overtakes another who wants the same resource."""
-        taken: set[str] = set()
+        wanted_before: set[str] = set()
         for grant, ready in list(self._waiting.items()):
             names = {lease.resource for lease in grant.leases}
-            if not names & taken and all(map(self._fits, grant.leases)) and not ready.done():
+            if not names & wanted_before and all(map(self._fits, grant.leases)) and not ready.done():
                 for lease in grant.leases:
                     self.hold(lease)
                 del self._waiting[grant]
                 ready.set_result(None)
-            taken |= names
+            else:
+                wanted_before |= names

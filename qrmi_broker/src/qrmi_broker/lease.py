@@ -119,6 +119,8 @@ class Grant:
     """The asyncio task that acquires."""
     ending: asyncio.Future[Any] | None = None
     """The asyncio task that releases."""
+    undoing: asyncio.Future[Any] | None = None
+    """What closes again what a refused request had opened."""
     lapse: asyncio.Task[None] | None = None
     """The asyncio task that forgets a refusal."""
     is_forced: bool = False

@@ -20,7 +20,7 @@ from qrmi_broker.permission import Permission
 from qrmi_broker.threads import Threads
 from qrmi_broker.vendor import Vendor
 from qrmi_core import hooks, log
-from qrmi_core.errors import AuthorizationRefused, QrmiError, ResourceUnavailable
+from qrmi_core.errors import AcquireTimeout, AuthorizationRefused, QrmiError, ResourceUnavailable
 from qrmi_core.models import Run
 
 REMEMBERED_S = 5.0
@@ -97,7 +97,7 @@ class Leases:
     async def _acquire(self, grant: Grant, wait_s: float) -> None:
         try:
             names = await self._checked(grant)
-            await self._supersede(grant)
+            await self._supersede(grant, wait_s)
             grant.leases = [
                 Lease(grant=grant, resource=one.name, alias=one.alias or one.name, exclusive=one.exclusive, own=one.own)
                 for one in grant.wanted
@@ -106,6 +106,7 @@ class Leases:
             await self.lanes.take(grant, wait_s)
             self.permission.check_drains(grant, self.vendors)  # again: it has waited
             passing("lease.reserved")
+            await self.debts.settled()
             await self.ledger.do(lambda db: records.intend(db, grant))
             self._fences.update({lease.fence: lease for lease in grant.leases})
             passing("lease.intended")
@@ -124,7 +125,7 @@ class Leases:
             _log.error("broker.fault", exc_info=exc)
         if grant.failure is not None:
             _log.info("lease.refused", **grant.about, reason=str(grant.failure))
-            await self._undo(grant)
+            grant.undoing = self._undo(grant)
             grant.lapse = asyncio.create_task(self._lapse(grant))
         else:
             _log.info("lease.acquired", **grant.about, fences=[lease.fence for lease in grant.leases])
@@ -138,15 +139,18 @@ class Leases:
 
         return await asyncio.wrap_future(self._askers.submit(check))  # a directory of users is asked, hooks ask anybody
 
-    async def _supersede(self, grant: Grant) -> None:
+    async def _supersede(self, grant: Grant, wait_s: float) -> None:
         """One job has one run at a time: older ones are fenced off and released first; an older one is refused."""
-        run = grant.run
+        run, deadline = grant.run, time.monotonic() + wait_s
         for other in self:
             if other is grant or (other.run.cluster, other.run.job_id) != (run.cluster, run.job_id):
                 continue
-            if other.age > grant.age:
+            if other.run != run and other.age >= grant.age and other.failure is None:
                 raise AuthorizationRefused(grant.wanted[0].name, "a newer run of this job holds its lease")
-            await self.release(other, "superseded by a newer run of the job")
+            releasing = asyncio.ensure_future(self.release(other, "superseded by a newer run of the job"))
+            done, _ = await asyncio.wait([releasing], timeout=max(0.0, deadline - time.monotonic()))
+            if not done:
+                raise AcquireTimeout(grant.wanted[0].name, f"{wait_s:g} s waited, held by an older run of this job")
         last = self.ledger.read(lambda db: records.last_run(db, run))
         if last is not None and last > grant.age:
             raise AuthorizationRefused(grant.wanted[0].name, "a newer run of this job had its lease")
@@ -168,11 +172,11 @@ class Leases:
 
     # -- releasing
 
-    async def _undo(self, grant: Grant) -> None:
+    def _undo(self, grant: Grant) -> asyncio.Future[Any]:
         """Free the lanes of a request that failed; what it opened is closed before."""
         held = filter(self.lanes.has, grant.leases)
         reason = "not granted: " + (type(grant.failure).__name__ if grant.failure else "withdrawn")
-        grant.ending = asyncio.gather(*(self._undone(lease, reason) for lease in held))
+        return asyncio.gather(*(self._undone(lease, reason) for lease in held))
 
     async def _undone(self, lease: Lease, reason: str) -> None:
         """End a lease that was not granted; where the answer to its acquire was lost, its session is looked for."""
@@ -184,22 +188,25 @@ class Leases:
     async def _lapse(self, grant: Grant) -> None:
         """Forget a refusal when it has been remembered, and all that it opened is closed."""
         await asyncio.sleep(REMEMBERED_S)
-        if grant.ending is not None:
-            await asyncio.wait([grant.ending])
+        if grant.undoing is not None:
+            await asyncio.wait([grant.undoing])
+        if grant.ending is not None:  # somebody asked for its end meanwhile, and sees to it
+            return
         if all(lease.state is not LeaseState.OUTCOME_UNKNOWN for lease in grant.leases):
             self._forget(grant)
         else:  # its lane is held; the reconciler ends it
-            grant.failure = grant.ending = None
+            grant.failure = None
 
     async def _release(self, grant: Grant, reason: str) -> None:
         self.lanes.withdraw(grant)
         if grant.work is not None:
             await asyncio.wait([grant.work])
-        if grant.failure is None:
-            await asyncio.gather(*(self._end(lease, reason) for lease in grant.leases))
+        if grant.undoing is not None:
+            await asyncio.wait([grant.undoing])
+        held = list(filter(self.lanes.has, grant.leases))
+        await asyncio.gather(*(self._end(lease, reason) for lease in held))
+        if held:
             _log.info("lease.released", **grant.about, reason=reason)
-        elif grant.ending is not None and grant.ending is not asyncio.current_task():
-            await grant.ending
         self._forget(grant)
 
     def _forget(self, grant: Grant) -> None:

@@ -205,7 +205,8 @@ class Ledger:
 
 
 def _told(exc: Exception, path: Path) -> Exception:
-    if isinstance(exc, sqlite3.DatabaseError) and not isinstance(exc, sqlite3.IntegrityError):
+    is_fault_of_ours = isinstance(exc, sqlite3.IntegrityError | sqlite3.ProgrammingError | sqlite3.DataError)
+    if isinstance(exc, sqlite3.DatabaseError) and not is_fault_of_ours:
         return LedgerUnavailable(f"{path}: {exc}")
     return exc
 

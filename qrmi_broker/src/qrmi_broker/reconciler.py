@@ -106,8 +106,9 @@ class Reconciler:
             if ends_at is not None:
                 grant.expires_at = ends_at
             return None
-        grant.missed += fate is Fate.MISSING or is_overdue
-        absence = "its time limit passed, and the scheduler does not list its run" if is_overdue else _UNKNOWN
+        is_late = is_overdue and grant.is_past_limit  # the clock on the wall alone is no evidence
+        grant.missed += fate is Fate.MISSING or is_late
+        absence = "its time limit passed, and the scheduler does not list its run" if is_late else _UNKNOWN
         return absence if grant.missed >= _LISTINGS else None
 
     def _say_overdue(self, grant: Grant, is_overdue: bool) -> None:
