@@ -136,6 +136,14 @@ def test_who_overrides_only_an_endpoint_is_told_of_the_missing_credential(comman
     assert [] == [entry for entry in vendor_log(daemon.folder / "service") if entry["event"] == "task.started"]
 
 
+def test_a_job_finds_a_broker_that_was_started_with_relative_paths(new_daemon, folder, monkeypatch):
+    """Who tries the broker in a folder of his own is told in every other folder that nobody answers."""
+    monkeypatch.chdir(folder)
+    daemon = new_daemon().start("--config", "qrmi_config.json", "--state-dir", "state", "--run-dir", "run")
+
+    assert daemon.public == daemon.ask("fez")["environment"]["fez_QRMI_BROKER"]
+
+
 def test_usage_is_counted_by_job_user_and_account(command, daemon, granted, tmp_path):
     """A site could not say who used what."""
     command("qrun", script(tmp_path, runs_s=0.5), "--kind", "script")

@@ -65,7 +65,7 @@ def _be_broker(args: argparse.Namespace) -> int:
     from qrmi_broker.ledger import LedgerUnavailable
     from qrmi_broker.scheduler import NoScheduler, Slurm
 
-    config, state, run = Path(args.config), Path(args.state_dir), Path(args.run_dir)
+    config, state, run = (Path(given).absolute() for given in (args.config, args.state_dir, args.run_dir))
     guard.check_files(config, state, run)
     os.environ[variables.STATE_DIR] = str(state)
     held = guard.lock(state)
@@ -112,7 +112,7 @@ async def _open_broker(broker: Broker, run: Path, args: argparse.Namespace) -> A
 
 
 def _be_relay(args: argparse.Namespace) -> int:
-    run = Path(args.run_dir)
+    run = Path(args.run_dir).absolute()  # jobs are told of it, and work elsewhere
     guard.check(run, guard.WRITABLE, "can be changed by others")
     with guard.lock(run):
         asyncio.run(_until_told(_open_relay(run, args)))
@@ -130,7 +130,7 @@ async def _open_relay(run: Path, args: argparse.Namespace) -> AsyncIterator[_Rer
     authority = Path(args.tls_ca) if args.tls_ca else None
     context = tls.of_relay(authority)
     address = tls.Address.of(args.relay, "--relay")
-    relay = Relay(address, Munge(args.munge_socket), context, doors.public_path.absolute())
+    relay = Relay(address, Munge(args.munge_socket), context, doors.public_path)
     await relay.start()
     try:
         await relay.open(doors)
