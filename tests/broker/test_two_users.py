@@ -197,6 +197,14 @@ def test_leases_are_not_there_for_users(daemon, ada, bob, granted):
     assert ["granted"] == [one["state"] for one in daemon.leases()]
 
 
+def test_usage_is_not_for_users(daemon, ada):
+    """A user would learn who computes what, or that nobody answers, although somebody does."""
+    refused = ada.asks_usage(daemon.admin().socket_path)
+
+    assert refused.startswith("AuthorizationRefused: ")
+    assert "for root and the broker's own user" in refused
+
+
 def test_what_the_broker_keeps_is_closed_to_users(daemon, ada, bob, task):
     """A user could read the ledger, the key of all tokens, another's payload, or the configuration."""
     state = daemon.folder / "state"

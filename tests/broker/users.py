@@ -5,6 +5,7 @@ It gives up root after its imports: the interpreter itself may lie where the use
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import socket
@@ -15,7 +16,9 @@ from contextlib import contextmanager
 
 from attrs import frozen
 
+from qrmi_broker import usage
 from qrmi_core.client import Broker
+from qrmi_core.errors import QrmiError
 
 Request = tuple[str, str] | tuple[str, str, str] | tuple[str, str, str, dict]
 """Method, path, body, headers."""
@@ -56,6 +59,13 @@ class User:
             out, _ = process.communicate(json.dumps(path), timeout=60)
         assert 0 == process.returncode
         return bool(json.loads(out))
+
+    def asks_usage(self, socket_path: str) -> str:
+        """What `qrmi usage` says to the user: the name of the error and its sentence; empty where it answers."""
+        with self._process("usage") as process:
+            out, _ = process.communicate(json.dumps(socket_path), timeout=60)
+        assert 0 == process.returncode
+        return out
 
     @contextmanager
     def connected(self, socket_path: str, count: int) -> Iterator[int]:
@@ -115,6 +125,14 @@ def _read() -> None:
         json.dump(True, sys.stdout)
 
 
+def _usage() -> None:
+    args = argparse.Namespace(socket=json.load(sys.stdin), days=30.0, by="job", json=True)
+    try:
+        usage.run(args)
+    except QrmiError as exc:
+        print(f"{type(exc).__name__}: {exc}", end="")
+
+
 def _connect() -> None:
     path, count = json.loads(sys.stdin.readline())
     held = []
@@ -130,4 +148,4 @@ if __name__ == "__main__":
     os.setgroups([])
     os.setresgid(int(gid), int(gid), int(gid))
     os.setresuid(int(uid), int(uid), int(uid))
-    {"ask": _ask, "read": _read, "connect": _connect}[verb]()
+    {"ask": _ask, "read": _read, "usage": _usage, "connect": _connect}[verb]()

@@ -14,6 +14,8 @@ from qrmi_core.cli import show
 
 INTERMIXED = True
 _COUNTED = ("leases", "tasks", "qpu_s", "held_s")
+_DAY_S = 86400.0
+_WHOSE = "for root and the broker's own user"
 _BY = {
     "job": ("cluster", "job_id", "user", "account", "resource", "end_reason"),
     "user": ("user", "resource"),
@@ -35,10 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from qrmi_core.client import Broker
-
-    since = time.time() - args.days * 86400
-    rows = table(Broker(args.socket).ask_json("GET", f"/v1/usage?since={since:.0f}")["usage"], args.by)
+    rows = table(_rows(args.socket, args.days), args.by)
     if args.json:
         show(json.dumps(rows, indent=1) + "\n")
         return 0
@@ -48,6 +47,26 @@ def run(args: argparse.Namespace) -> int:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     show("".join("  ".join(map(str.ljust, line, widths)).rstrip() + "\n" for line in lines))
     return 0
+
+
+def _rows(socket_path: str, days: float) -> list[Mapping[str, Any]]:
+    from qrmi_core.client import Broker
+    from qrmi_core.errors import AuthorizationRefused, BrokerUnavailable, ConfigError, UnexpectedReply
+
+    if not days >= 0:  # nor is nan
+        raise ConfigError.one("--days", "", f"is {days:g}", "Give a number of days, 0 or more")
+    since = max(0.0, time.time() - days * _DAY_S)
+    try:
+        found = Broker(socket_path).ask_json("GET", f"/v1/usage?since={since:.0f}")
+    except UnexpectedReply as exc:
+        remedy = f"Name the administrators' socket, {_WHOSE}: --socket"
+        raise ConfigError.one("--socket", "", f"{socket_path} tells no usage: {exc.detail}", remedy) from exc
+    except BrokerUnavailable as exc:
+        if isinstance(exc.__cause__, PermissionError):
+            raise AuthorizationRefused(socket_path, f"the administrators' socket is {_WHOSE}") from exc
+        raise
+    rows: list[Mapping[str, Any]] = found["usage"]
+    return rows
 
 
 def table(rows: Iterable[Mapping[str, Any]], by: str) -> list[dict[str, Any]]:
