@@ -162,6 +162,45 @@ def test_usage_is_counted_by_job_user_and_account(command, daemon, granted, tmp_
     assert [(None, 1), ("phys", 1)] == [(row["account"], row["leases"]) for row in by_account]
 
 
+@pytest.mark.parametrize("days", ["nan", "-1"])
+def test_usage_refuses_days_that_are_no_number_of_days(command, days):
+    """Who asks what was used would read that nothing was submitted."""
+    done = command("qrmi", "usage", "--days", days)
+
+    assert (2, "") == (done.returncode, done.stdout)
+    assert f"--days: is {days}. " in done.stderr
+    assert "submitted" not in done.stderr
+
+
+@pytest.mark.parametrize("days", ["0", "1e9", "inf"])
+def test_usage_takes_any_number_of_days(command, daemon, days):
+    """More days than there were would be refused, without a word about the option."""
+    assert 0 == command("qrmi", "usage", "--days", days, "--socket", daemon.admin().socket_path).returncode
+
+
+def test_usage_says_which_socket_it_needs(command, daemon):
+    """An administrator would write to a backend's maintainers because he named the wrong socket."""
+    done = command("qrmi", "usage", "--socket", daemon.public)
+
+    assert (2, "") == (done.returncode, done.stdout)
+    assert daemon.public in done.stderr
+    assert "administrators' socket, for root and the broker's own user" in done.stderr
+    assert "maintainers" not in done.stderr
+
+
+def test_a_result_that_is_not_there_yet_is_waited_for_with_a_command_that_exists(command, tmp_path):
+    """A user of the command line would look for a command of the Python interface."""
+    task = command("qrun", script(tmp_path, runs_s=300), "--kind", "script", "--no-wait").stdout.strip()
+    early = command("qrmi", "task", "result", task)
+    misplaced = command("qrmi", "task", "result", task, "nowhere/out.json")
+
+    assert (1, "") == (early.returncode, early.stdout)
+    assert f"`qrmi task status {task}`" in early.stderr
+    assert (2, "") == (misplaced.returncode, misplaced.stdout)
+    assert "nowhere/out.json" in misplaced.stderr
+    assert "submitted" not in misplaced.stderr
+
+
 def test_doctor_and_resources_see_what_is_leased(command):
     """A user would be told to install a backend that he does not need."""
     assert "leased" in command("qrmi", "resources").stdout

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from qrmi_core import cli, config, job
+from qrmi_core import cli, config, job, protocol, registry
 from qrmi_core.cli import doctor
 
 BIN = Path(sys.executable).parent
@@ -120,6 +120,20 @@ def test_a_wrong_command_line_is_answered_in_one_line_with_help(ended, main, wor
     assert 1 == err.count("\n")
     assert err.rstrip("\n").isprintable()
     assert "--help" in err
+
+
+@pytest.mark.parametrize(("defaults", "status"), [(("local",), 1), ((), 3)])
+def test_who_asks_for_a_task_is_told_that_no_broker_was_found(ended, monkeypatch, tmp_path, defaults, status):
+    """On a node without a broker a task that lives would be said to be forgotten."""
+    for name in [name for name in os.environ if "QRMI_" in name]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("QRMI_STATE_DIR", str(tmp_path))
+    monkeypatch.setattr(protocol, "SOCKET", str(tmp_path / "none.sock"))
+    monkeypatch.setattr(registry, "default_types", lambda: defaults)
+    found, out, err = ended(cli.main, "task", "status", "task-17")
+
+    assert (status, "") == (found, out)
+    assert str(tmp_path / "none.sock") in err
 
 
 @given(st.sampled_from([cli.main, cli.qrun, cli.task_runner]), st.lists(WORDS, max_size=5))

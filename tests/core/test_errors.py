@@ -45,7 +45,7 @@ def test_an_error_survives_pickling_with_its_fields(cls):
 def test_an_error_shows_its_facts_and_where_to_read_on(cls):
     """The message is made of the fields, and ends with the anchor of the error's entry in the reference."""
     exc = sample(cls)
-    unshown = {errors.NotOffered: (), errors.TaskNotFound: ("detail",)}.get(cls, ())
+    unshown = {errors.NotOffered: ()}.get(cls, ())
 
     assert exc.sentence().strip()
     assert str(exc).endswith(f" [{cls.anchor()}]")

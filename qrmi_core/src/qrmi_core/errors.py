@@ -231,17 +231,20 @@ class TaskError(QrmiError):
 
 
 class TaskNotFound(TaskError):
-    """The resource knows no task of this id, or no longer."""
+    """The resource knows no task of this id, or no longer. ``detail`` says who else was not asked, and why."""
 
     def sentence(self) -> str:
-        return f"{self.resource}: no task {self.task_id!r}. Check the id; finished tasks are forgotten after a while"
+        where = f" ({self.detail})" if self.detail else ""
+        remedy = "Check the id; finished tasks are forgotten after a while"
+        return f"{self.resource}: no task {self.task_id!r}{where}. {remedy}"
 
 
 class TaskNotReady(TaskError):
     """The task has no result yet. ``detail`` is its present status."""
 
     def sentence(self) -> str:
-        return f"{self.resource}: task {self.task_id} has no result yet ({self.detail}). Wait for it: `task_wait`"
+        remedy = f"Wait until it ends: `qrmi task status {self.task_id}`"
+        return f"{self.resource}: task {self.task_id} has no result yet ({self.detail}). {remedy}"
 
 
 class TaskFailed(TaskError):

@@ -68,8 +68,8 @@ class Output:
         """For messages."""
         return _STDOUT if self.path is None else str(self.path)
 
-    def check(self, payload: str = "-") -> None:
-        """Before anything is submitted: can it be written, and is it not the file of the *payload*?
+    def check(self, payload: str = "-", *, remedy: str = "Choose another OUTPUT. Nothing was submitted") -> None:
+        """Before anything is done: can it be written, and is it not the file of the *payload*?
 
         Raises:
             ConfigError: it cannot.
@@ -79,7 +79,7 @@ class Output:
                 raise ConfigError.one(self.name, "", "is the payload itself", "Choose another OUTPUT")
         cause = _obstacle(self.path) if self.descriptor is None else _unwritable(self.descriptor)
         if cause:
-            raise ConfigError.one(self.name, "", cause, "Choose another OUTPUT. Nothing was submitted")
+            raise ConfigError.one(self.name, "", cause, remedy)
 
     def save(self, content: bytes, task_id: str) -> None:
         """Write *content*.

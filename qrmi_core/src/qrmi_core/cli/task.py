@@ -40,21 +40,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from qrmi_core.cli.output import Output
+    from qrmi_core.errors import TaskNotFound
 
     output = Output.of(getattr(args, "output", None), each_task=False)
     if output is None:
         return 0
-    resource = _resource(args)
+    resource, unasked = _resource(args)
     try:
         if args.verb == "status":
             _show_state(resource, args.id, as_json=args.json)
         elif args.verb == "result":
-            output.check()
+            output.check(remedy="Choose another OUTPUT. The result is still where it was")
             output.save(resource.task_result(args.id), args.id)
         elif args.verb == "logs":
             show(resource.task_logs(args.id))
         else:
             resource.task_stop(args.id)
+    except TaskNotFound as exc:
+        raise TaskNotFound(exc.resource, exc.task_id, exc.detail or unasked) from exc
     finally:
         resource.close()
     return 0
@@ -77,11 +80,16 @@ def _show_state(resource: QuantumResource, task_id: str, *, as_json: bool) -> No
     show(" ".join([state.status.value, *(f"({shown(fact)})" for fact in facts if fact)]) + "\n")
 
 
-def _resource(args: argparse.Namespace) -> QuantumResource:
-    """The resource that was named; else the broker; else the only resource there is."""
-    from qrmi_core import client, job
+def _resource(args: argparse.Namespace) -> tuple[QuantumResource, str]:
+    """The resource that was named; else the broker; else the only resource there is. And who could not be asked."""
+    from qrmi_core import client, job, protocol, variables
     from qrmi_core.host import open_resource
 
-    if args.qpu is None and args.config is None and (socket_path := client.socket_here()):
-        return client.tasks_at(socket_path)
-    return open_resource(job.find(args.qpu, config_path=args.config))
+    unasked = ""
+    if args.qpu is None and args.config is None:
+        if socket_path := client.socket_here():
+            return client.tasks_at(socket_path), ""
+        if not job.available():
+            return client.tasks_at(protocol.SOCKET), ""  # there is nobody else: who asks hears that it is not there
+        unasked = f"and there is no broker at {protocol.SOCKET}; {variables.BROKER_SOCKET} names another socket"
+    return open_resource(job.find(args.qpu, config_path=args.config)), unasked
