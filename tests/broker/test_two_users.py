@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from .users import Answer, User
 KIND = {"Qrmi-Payload-Kind": "script"}
 LONG = json.dumps({"runs_s": 300})
 SHORT = json.dumps({"runs_s": 0})
+TRIES = 15
+MOST_MS = 100
+"""The median of so many tries to acquire, while others keep the broker busy."""
 FORGED = ("{fence}.", "{fence}." + 64 * "0", "{fence}", "{next}.{proof}", "{proof}", "999999999.{proof}", "-1.é")
 
 
@@ -74,15 +78,15 @@ def without(task_id: str, answers: list[Answer]) -> list[Answer]:
     return [Answer(one.status, one.text.replace(task_id, "ID")) for one in answers]
 
 
-def best_ms(attempt: Any, tries: int = 7) -> float:
-    """The shortest of several tries: others use this machine, too."""
+def median_ms(attempt: Any) -> float:
+    """What half of `TRIES` tries need at most."""
     found = []
-    for number in range(tries):
+    for number in range(TRIES):
         started = time.perf_counter()
         finish = attempt(number)
         found.append((time.perf_counter() - started) * 1000)
         finish()
-    return min(found)
+    return statistics.median(found)
 
 
 def test_no_user_can_read_or_stop_anothers_task(daemon, bob, task, token):
@@ -228,7 +232,7 @@ def test_idle_connections_of_one_user_keep_nobody_waiting(daemon, ada, bob):
     daemon.release(daemon.ask("fez", job=99)["id"])
     with bob.connected(daemon.public, 500) as opened:
         assert 500 == opened
-        assert 100 > best_ms(acquire)
+        assert MOST_MS > median_ms(acquire)
         assert 200 == ada.ask(daemon.public, ("GET", "/v1/resources"))[0].status
         assert 200 > descriptors(daemon)
 
@@ -246,7 +250,7 @@ def test_a_resource_that_hangs_keeps_no_other_waiting(new_daemon, folder):
         return lambda: daemon.release(granted["id"])
 
     assert "pending" == waiting["state"]
-    assert 100 > best_ms(acquire)
+    assert MOST_MS > median_ms(acquire)
     (folder / "deaf" / "hang-acquire").unlink()
 
 
