@@ -34,8 +34,8 @@ ADMIN_SOCKET = "QRMI_ADMIN_SOCKET"
 VARIABLES = (
     Variable(
         JOB_RESOURCES,
-        "The resources of this job, in order, separated by commas. Set by the job's launcher, or by "
-        "hand outside Slurm.",
+        "The resources of this job as it calls them, in order, separated by commas. Set by the Slurm plugin in a job "
+        "with `--qpu`, or by hand elsewhere.",
     ),
     Variable(JOB_TYPES, f"The types of the resources in `{JOB_RESOURCES}`, in the same order."),
     Variable(SLURM_RESOURCES, f"The same as `{JOB_RESOURCES}`, for existing programs; read where that one is not set."),
@@ -49,10 +49,13 @@ VARIABLES = (
     ),
     Variable(
         f"<name>_{TOKEN_SUFFIX}",
-        "The session that somebody opened for this job on the resource *name*. With it "
-        "no session is opened or closed by us.",
+        "The session that somebody opened for this job on the resource *name*; behind a broker the proof that the "
+        "job has its lease. With it no session is opened or closed by us.",
     ),
-    Variable(f"<name>_{TIMEOUT_SUFFIX}", "The job's time limit in seconds: the deadline of the resource's tasks."),
+    Variable(
+        f"<name>_{TIMEOUT_SUFFIX}",
+        "The job's time limit in seconds: the deadline of the resource's tasks. A year where the job has none.",
+    ),
     Variable(
         f"<name>_{BROKER_SUFFIX}",
         "The socket of the broker, or of this node's relay, through which the resource *name* is reached.",
@@ -78,6 +81,11 @@ VARIABLES = (
         LOG_LEVEL,
         "The least level of events that are written to standard error: `debug`, `info` (the default), "
         "`warning` or `error`.",
+    ),
+    Variable(
+        "SLURM_SPANK__SLURM_SPANK_OPTION_qrmi_qpu",
+        "How Slurm hands on `--qpu`. In a batch script the plugin sets it to what the job was given, so that its "
+        "steps ask for the same; `sbatch` and `salloc` inside of a job forget it.",
     ),
     Variable("SLURM_PROCID", "In a step of several tasks only number 0 submits; `qrun --each-task` changes that."),
 )
