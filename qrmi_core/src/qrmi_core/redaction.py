@@ -6,6 +6,7 @@ This is the second net. The first is that a secret is never put into an event, a
 from __future__ import annotations
 
 import base64
+import json
 import re
 import urllib.parse
 from collections.abc import MutableMapping
@@ -26,7 +27,7 @@ def looks_secret(name: str) -> bool:
 
 
 def spellings(secret: str) -> frozenset[str]:
-    """*secret* as it may be met: plain, hex, URL-encoded, and base64 wherever it stands in the encoded text."""
+    """*secret* as it may be met: plain, hex, URL-encoded, in JSON, and base64 wherever it stands in the encoded."""
     raw = secret.encode()
     found = {
         secret,
@@ -34,6 +35,10 @@ def spellings(secret: str) -> frozenset[str]:
         raw.hex().upper(),
         urllib.parse.quote(secret, safe=""),
         urllib.parse.quote_plus(secret),
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        ascii(secret)[1:-1],
+        repr(secret)[1:-1],
     }
     for before in range(3):  # base64 takes three bytes at a time: 0, 1 or 2 others may share the first three
         ours = slice(-(-8 * before // 6), 8 * (before + len(raw)) // 6)  # characters made of bits of the secret alone
