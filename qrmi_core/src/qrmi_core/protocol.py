@@ -41,8 +41,9 @@ def status_of(error: QrmiError) -> int:
 
 
 def document_of(error: QrmiError) -> dict[str, Any]:
-    """*error* as JSON."""
-    return {"error": type(error).__name__, "facts": list(error.args), "message": str(error)}
+    """*error* as JSON, by the name of the nearest class that the other side knows."""
+    name = next(cls.__name__ for cls in type(error).__mro__ if getattr(errors, cls.__name__, None) is cls)
+    return {"error": name, "facts": list(error.args), "message": str(error)}
 
 
 def error_of(document: object, resource: str) -> QrmiError:
