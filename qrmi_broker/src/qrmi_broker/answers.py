@@ -60,7 +60,7 @@ def wants_lines(request: web.Request) -> bool:
 
 def as_line(text: str, status: int) -> web.Response:
     """What went wrong, as the plugin reads it."""
-    return web.Response(text=f"error {mask(shown(text, most=194))}\n", status=status)
+    return web.Response(text=f"error {mask(shown(mask(text), most=194))}\n", status=status)
 
 
 def sentence(status: int, text: str) -> web.Response:
@@ -68,6 +68,6 @@ def sentence(status: int, text: str) -> web.Response:
     return as_json({"error": "HTTPError", "facts": [], "message": text}, status)
 
 
-def as_json(document: dict[str, Any], status: int) -> web.Response:
+def as_json(document: dict[str, Any], status: int = 200, **how: Any) -> web.Response:
     """*document*, without what looks like a secret."""
-    return web.Response(text=mask(json.dumps(document)), status=status, content_type="application/json")
+    return web.Response(text=mask(json.dumps(document)), status=status, content_type="application/json", **how)

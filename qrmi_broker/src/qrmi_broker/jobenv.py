@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from qrmi_broker.lease import Grant, Lease
 from qrmi_broker.tokens import Tokens
@@ -16,9 +15,9 @@ UNLIMITED_S = 365 * 24 * 3600
 """The time limit of a job without one, as the ecosystem writes it."""
 
 
-def public_settings(vendor: Vendor) -> dict[str, str]:
-    """The settings that are no secret, by variable."""
-    secret = set(declaration(vendor.backend.settings).secrets(vendor.entry.environment))
+async def public_settings(vendor: Vendor) -> dict[str, str]:
+    """The settings that are no secret, by variable. Raises as `Vendor.backend` does."""
+    secret = set(declaration((await vendor.backend()).settings).secrets(vendor.entry.environment))
     return {
         name: value
         for name, value in vendor.entry.environment.items()
@@ -27,11 +26,11 @@ def public_settings(vendor: Vendor) -> dict[str, str]:
 
 
 async def environment(grant: Grant, vendors: Mapping[str, Vendor], tokens: Tokens, socket_path: str) -> dict[str, str]:
-    """The variables of a granted job; in a thread, as a backend may have to be imported and a secret's file be read."""
-    return await asyncio.to_thread(_environment, grant, vendors, tokens, socket_path)
+    """The variables of a granted job.
 
-
-def _environment(grant: Grant, vendors: Mapping[str, Vendor], tokens: Tokens, socket_path: str) -> dict[str, str]:
+    Raises:
+        QrmiError: a backend cannot be imported, or a secret's file not be read in time.
+    """
     names = ",".join(lease.alias for lease in grant.leases)
     types = ",".join(vendors[lease.resource].entry.type for lease in grant.leases)
     found = {
@@ -43,22 +42,26 @@ def _environment(grant: Grant, vendors: Mapping[str, Vendor], tokens: Tokens, so
         variables.JOB_UID: str(grant.run.uid),
     }
     for lease in grant.leases:
-        for suffix, value in _of_lease(lease, vendors[lease.resource], tokens, socket_path):
+        for suffix, value in (await _of_lease(lease, vendors[lease.resource], tokens, socket_path)).items():
             for name in dict.fromkeys((lease.alias, variables.shell_name(lease.alias))):
                 found[f"{name}_{suffix}"] = value
     return found
 
 
-def _of_lease(lease: Lease, vendor: Vendor, tokens: Tokens, socket_path: str) -> Iterator[tuple[str, str]]:
-    yield variables.TIMEOUT_SUFFIX, str(int(lease.grant.facts.time_limit_s or UNLIMITED_S))
+async def _of_lease(lease: Lease, vendor: Vendor, tokens: Tokens, socket_path: str) -> dict[str, str]:
+    found = {variables.TIMEOUT_SUFFIX: str(int(lease.grant.facts.time_limit_s or UNLIMITED_S))}
     if lease.own:
-        return
-    if vendor.access == "broker":
-        yield from public_settings(vendor).items()
-        yield variables.BROKER_SUFFIX, socket_path
-        yield variables.TOKEN_SUFFIX, tokens.of(lease)
-        return
-    for name, value in vendor.entry.environment.items():
-        yield name, value.resolve() if isinstance(value, SecretReference) else value
-    if lease.session is not None:
-        yield variables.TOKEN_SUFFIX, lease.session
+        return found
+    if await vendor.access() == "broker":
+        ours = {variables.BROKER_SUFFIX: socket_path, variables.TOKEN_SUFFIX: tokens.of(lease)}
+        return {**found, **await public_settings(vendor), **ours}
+    session = {} if lease.session is None else {variables.TOKEN_SUFFIX: lease.session}
+    return {**found, **await vendor.locally(lambda: _settings(vendor)), **session}
+
+
+def _settings(vendor: Vendor) -> dict[str, str]:
+    """All of them; reads the files of secrets."""
+    return {
+        name: value.resolve() if isinstance(value, SecretReference) else value
+        for name, value in vendor.entry.environment.items()
+    }

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 import attrs
 from aiohttp import web
 
 from qrmi_broker import asker, jobenv, tasks
+from qrmi_broker.answers import as_json
 from qrmi_broker.asker import Asker
 from qrmi_broker.broker import Broker
 from qrmi_broker.lease import Lease, LeaseState
 from qrmi_broker.permission import Permission
 from qrmi_broker.spool import TooLarge
+from qrmi_broker.threads import Threads
 from qrmi_broker.vendor import Vendor
 from qrmi_core import protocol
 from qrmi_core.errors import (
@@ -28,8 +30,11 @@ from qrmi_core.errors import (
 )
 from qrmi_core.payload import Payload
 
+_T = TypeVar("_T")
+
 BROKER: web.AppKey[Broker] = web.AppKey("broker", Broker)
 _LONGEST_KEY = 256
+_DIRECTORY = Threads("directory")
 _AT_ONCE_BYTES = 1 << 16
 """A result up to this size is read and sent at once; streaming costs several walks to other threads."""
 
@@ -57,19 +62,19 @@ async def list_resources(request: web.Request) -> web.Response:
     """The resources that the user may see."""
     broker = request.app[BROKER]
     uid = _asker(request).uid
-    seen = await asyncio.to_thread(lambda: [one for one in broker.vendors.values() if Permission.shows(one.entry, uid)])
-    return web.json_response({"resources": [_facts(vendor) for vendor in seen]})
+    vendors = list(broker.vendors.values())
+    seen = await _soon(lambda: [one for one in vendors if Permission.shows(one.entry, uid)])
+    return as_json({"resources": [_facts(vendor) for vendor in seen]})
 
 
 async def show_resource(request: web.Request) -> web.Response:
     """One resource, without secrets; with ``check=1`` also whether it accepts tasks now."""
     vendor = await _vendor(request)
     found = _facts(vendor)
-    backend = await asyncio.to_thread(lambda: vendor.backend)
-    found |= {"payloads": sorted(backend.payloads), "settings": jobenv.public_settings(vendor)}
+    found |= {"payloads": sorted((await vendor.backend()).payloads), "settings": await jobenv.public_settings(vendor)}
     if request.query.get("check"):
-        found["is_accessible"] = vendor.drained is None and await vendor.call("is_accessible")
-    return web.json_response(found)
+        found["is_accessible"] = vendor.drained is None and await vendor.told("is_accessible")
+    return as_json(found)
 
 
 async def target(request: web.Request) -> web.Response:
@@ -79,24 +84,24 @@ async def target(request: web.Request) -> web.Response:
 
 async def metadata(request: web.Request) -> web.Response:
     """Facts for people."""
-    return web.json_response(await (await _vendor(request)).call("metadata"))
+    return as_json(await (await _vendor(request)).told("metadata"))
 
 
 async def start_task(request: web.Request) -> web.Response:
     """Submit the body, as a task of the lease whose token is given. The same key is the same task."""
     broker, lease = request.app[BROKER], _lease(request)
-    key = unquote(request.headers.get(protocol.KEY_HEADER, "")) or tasks.new_id()
+    key = _header(request, protocol.KEY_HEADER) or tasks.new_id()
     if len(key) > _LONGEST_KEY:
         raise PayloadError(protocol.KEY_HEADER, "", f"is longer than {_LONGEST_KEY} characters", "Use a uuid")
     if broker.tasks.queued_of(lease.grant.run.uid) >= asker.OPEN_TASKS:
         raise ResourceUnavailable(lease.resource, f"you have {asker.OPEN_TASKS} tasks that have not ended")
     task_id = tasks.new_id()
     digest, size = await _spooled(request, broker, task_id)
-    source = unquote(request.headers.get(protocol.SOURCE_HEADER, "payload"))
+    source = _header(request, protocol.SOURCE_HEADER) or "payload"
     started = await broker.tasks.start(
         lease, kind=_kind(request), key=key, task_id=task_id, digest=digest, size_bytes=size, source=source
     )
-    return web.json_response({"id": started}, status=201)
+    return as_json({"id": started}, status=201)
 
 
 async def plan_task(request: web.Request) -> web.Response:
@@ -105,19 +110,19 @@ async def plan_task(request: web.Request) -> web.Response:
     task_id = tasks.new_id()
     _, size = await _spooled(request, broker, task_id)
     try:
-        source = unquote(request.headers.get(protocol.SOURCE_HEADER, "payload"))
+        source = _header(request, protocol.SOURCE_HEADER) or "payload"
         payload = Payload(_kind(request), size, source, broker.spool.payload(task_id))
-        plan = await broker.vendors[lease.resource].call("task_plan", payload)
+        plan = await broker.vendors[lease.resource].ask("task_plan", payload)
     finally:
         broker.spool.forget_payload(task_id)
-    return web.json_response(attrs.asdict(plan))
+    return as_json(attrs.asdict(plan))
 
 
 async def find_task(request: web.Request) -> web.Response:
     """The id of the user's task that has this key, or null."""
     vendor = await _vendor(request)
     found = request.app[BROKER].tasks.find_key(_asker(request).uid, vendor.name, request.query.get("key", ""))
-    return web.json_response({"id": found})
+    return as_json({"id": found})
 
 
 async def show_task(request: web.Request) -> web.Response:
@@ -130,7 +135,7 @@ async def show_task(request: web.Request) -> web.Response:
         raise PayloadError("wait_s", "", "is no number of seconds", f"Give 0 to {protocol.MOST_WAIT_S:g}")
     task_id = request.match_info["id"]
     task = await request.app[BROKER].tasks.find(task_id, _asker(request).uid, wait_s=wait_s)
-    return web.json_response({"id": task_id, **attrs.asdict(task.state)})
+    return as_json({"id": task_id, **attrs.asdict(task.state)})
 
 
 async def stop_task(request: web.Request) -> web.Response:
@@ -160,7 +165,7 @@ async def task_usage(request: web.Request) -> web.Response:
     task = await request.app[BROKER].tasks.find(request.match_info["id"], _asker(request).uid)
     if task.qpu_s is None:
         raise NotOffered("qrmid", "task_usage of this task")
-    return web.json_response({"qpu_s": task.qpu_s})
+    return as_json({"qpu_s": task.qpu_s})
 
 
 # -- who asks for what
@@ -192,6 +197,11 @@ def _lease(request: web.Request) -> Lease:
     return lease
 
 
+async def _soon(call: Callable[[], _T]) -> _T:
+    """What *call* returns, which asks the directory of users: one that hangs holds up nothing else."""
+    return await asyncio.wrap_future(_DIRECTORY.submit(call))
+
+
 async def _vendor(request: web.Request) -> Vendor:
     """The resource of the path, as the lease knows it or as the configuration does.
 
@@ -202,8 +212,8 @@ async def _vendor(request: web.Request) -> Vendor:
     vendors = request.app[BROKER].vendors
     if lease is not None and name in (lease.resource, lease.alias):
         return vendors[lease.resource]
-    vendor = vendors.get(name)
-    if vendor is None or not await asyncio.to_thread(Permission.shows, vendor.entry, _asker(request).uid):
+    vendor, uid = vendors.get(name), _asker(request).uid
+    if vendor is None or not await _soon(lambda: Permission.shows(vendor.entry, uid)):
         raise web.HTTPNotFound(text=f"there is no resource {name!r}")
     return vendor
 
@@ -220,33 +230,53 @@ def _facts(vendor: Vendor) -> dict[str, Any]:
     }
 
 
+def _header(request: web.Request, name: str) -> str:
+    """The header *name*, or an empty text.
+
+    Raises:
+        PayloadError: it holds bytes that are no UTF-8.
+    """
+    text = unquote(request.headers.get(name, ""))
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise PayloadError(name, "", "is not UTF-8", "Percent-encode it") from None
+    return text
+
+
 def _kind(request: web.Request) -> str:
-    kind = unquote(request.headers.get(protocol.KIND_HEADER, ""))
+    kind = _header(request, protocol.KIND_HEADER)
     if not kind:
         raise PayloadError(protocol.KIND_HEADER, "", "is missing", "Name the payload's kind in this header")
     return kind
 
 
 async def _spooled(request: web.Request, broker: Broker, task_id: str) -> tuple[str, int]:
-    """Store the body; users may have so many bytes under way."""
-    uid, announced = _asker(request).uid, request.content_length or 0
-    if broker.in_flight[uid] + announced > asker.BYTES_IN_FLIGHT:
-        raise ResourceUnavailable(request.match_info["name"], "you are sending too many payloads at once")
-    broker.in_flight[uid] += announced
+    """Store the body; users may have so many bytes under way, announced or not."""
+    uid, name, counted, come = _asker(request).uid, request.match_info["name"], 0, 0
+
+    def count(size: int) -> None:
+        nonlocal counted
+        if broker.in_flight[uid] + size > asker.BYTES_IN_FLIGHT:
+            raise ResourceUnavailable(name, "you are sending too many payloads at once")
+        broker.in_flight[uid] += size
+        counted += size
+
+    async def chunks() -> AsyncIterator[bytes]:
+        nonlocal come
+        async for chunk in request.content.iter_any():
+            come += len(chunk)
+            count(max(0, come - counted))
+            yield chunk
+
     try:
-        return await broker.spool.take(task_id, _chunks(request))
+        count(request.content_length or 0)
+        return await broker.spool.take(task_id, chunks())
     except TooLarge:
         raise PayloadError("payload", "", "is larger than 100 MB", "Submit it in several tasks") from None
     except OSError as exc:
-        raise ResourceUnavailable(
-            request.match_info["name"], f"the broker cannot store the payload: {exc.strerror}"
-        ) from exc
+        raise ResourceUnavailable(name, f"the broker cannot store the payload: {exc.strerror}") from exc
     finally:
-        broker.in_flight[uid] -= announced
+        broker.in_flight[uid] -= counted
         if not broker.in_flight[uid]:
             del broker.in_flight[uid]
-
-
-async def _chunks(request: web.Request) -> AsyncIterator[bytes]:
-    async for chunk in request.content.iter_any():
-        yield chunk

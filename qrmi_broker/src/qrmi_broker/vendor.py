@@ -9,21 +9,40 @@ from typing import Any
 
 from attrs import define, field
 
+from qrmi_broker import replies
 from qrmi_broker.lease import Lease
 from qrmi_broker.threads import Threads
 from qrmi_core import host, log, registry
 from qrmi_core.backend import Backend
 from qrmi_core.config import ResourceConfig
-from qrmi_core.errors import ResourceUnavailable
+from qrmi_core.errors import BackendFault, ResourceUnavailable, UnexpectedReply
 
 ANSWER_S = 30.0
 """How long a verb may take before those who wait for it are told."""
 MOST_WAITING = 256
-"""Calls of one resource that wait for a thread; what comes beyond is told to come back later."""
+"""Calls for leases and tasks of one resource that wait for a thread; what comes beyond is told to come back later."""
+MOST_QUESTIONS = 32
+"""The same for what users may ask at any time."""
+_ASKING_THREADS = 4
+KEPT_S = 1.0
+"""How long an answer about a resource is given to others who ask."""
 TARGET_S = 300.0
 """How long a target is kept."""
 CLOSE_S = 5.0
 """How long a backend may take to let go."""
+
+
+class NotSent(ResourceUnavailable):
+    """The call did not reach the vendor, for certain: too many wait already, or the resource cannot be opened."""
+
+
+@define(eq=False)
+class _Line:
+    """Calls that wait for threads of their own."""
+
+    threads: Threads
+    most: int
+    waiting: int = 0
 
 
 @define(eq=False)
@@ -37,35 +56,56 @@ class Vendor:
     """Leases that hold a lane, also while they are acquired or released."""
     drained: str | None = None
     """Why nothing new is given, if so."""
-    _threads: Threads = field(init=False)
+    _work: _Line = field(init=False)
+    """What leases and tasks need."""
+    _questions: _Line = field(init=False)
+    """What users ask: a flood of it, or a vendor that hangs over it, keeps no lease and no task waiting."""
+    _local: Threads = field(init=False)
+    """For what needs no vendor, and may hang all the same: an import, a file."""
     _opened: asyncio.Future[host.Hosted] | None = None
-    _waiting: int = 0
+    _loading: asyncio.Future[Backend] | None = None
     _backend: Backend | None = None
-    _target: tuple[float, str] | None = None
+    _told: dict[str, tuple[float, asyncio.Task[Any]]] = field(factory=dict)
+    """By verb: when it was asked, and the answer."""
 
     def __attrs_post_init__(self) -> None:
-        self._threads = Threads(self.name)
+        self._work = _Line(Threads(self.name), MOST_WAITING)
+        self._questions = _Line(Threads(f"{self.name}-asked", most=_ASKING_THREADS), MOST_QUESTIONS)
+        self._local = Threads(f"{self.name}-local", most=2)
 
     @property
     def name(self) -> str:
         """Of the resource."""
         return self.entry.name
 
-    @property
-    def backend(self) -> Backend:
-        """The backend of its type; looked up once.
+    async def backend(self) -> Backend:
+        """The backend of its type; imported once, in a thread.
 
         Raises:
             BackendError: it cannot be used.
+            ResourceUnavailable: it is still being imported after `ANSWER_S`.
         """
         if self._backend is None:
-            self._backend = registry.backend(self.entry.type)
+            if self._loading is None or self._loading.done():
+                self._loading = asyncio.wrap_future(self._local.submit(self._load))
+            self._backend = await self._answered(self._loading, "import", ANSWER_S)
         return self._backend
 
-    @property
-    def access(self) -> str:
-        """``broker`` or ``job``."""
-        return self.entry.access or self.backend.default_access
+    def _load(self) -> Backend:
+        loaded: Backend = replies.asked(self.name, "import", lambda: registry.backend(self.entry.type))
+        return loaded
+
+    async def access(self) -> str:
+        """``broker`` or ``job``. Raises as `backend` does."""
+        return self.entry.access or (await self.backend()).default_access
+
+    async def locally(self, call: Callable[[], Any]) -> Any:
+        """What *call* returns, which reads files of this resource.
+
+        Raises:
+            ResourceUnavailable: it takes longer than `ANSWER_S`.
+        """
+        return await self._answered(asyncio.wrap_future(self._local.submit(call)), "a file", ANSWER_S)
 
     def has_lane_for(self, *, exclusive: bool) -> bool:
         """Whether one more lease fits beside those that hold a lane."""
@@ -83,19 +123,19 @@ class Vendor:
             ResourceUnavailable: it is not open after *answer_s*; it goes on being opened.
         """
         if self._opened is None:
-            self._opened = asyncio.wrap_future(self._threads.submit(self._open))
+            self._opened = asyncio.wrap_future(self._work.threads.submit(self._open))
         opened = self._opened
-        if not opened.done():
-            await self._answered(opened, "open", answer_s)
         try:
-            return opened.result()
+            resource: host.Hosted = await self._answered(opened, "open", answer_s)
         except Exception:
-            if self._opened is opened:
+            if self._opened is opened and opened.done():
                 self._opened = None
             raise
+        return resource
 
     def _open(self) -> host.Hosted:
-        return host.open_resource(self.opening)
+        opened: host.Hosted = replies.asked(self.name, "open", lambda: host.open_resource(self.opening))
+        return opened
 
     async def call(
         self,
@@ -105,61 +145,99 @@ class Vendor:
         then: Callable[[Any], Any] | None = None,
         **facts: Any,
     ) -> Any:
-        """Call *verb* in a thread of this resource.
+        """Call *verb* in a thread of this resource, for a lease or a task.
 
         Args:
             verb: of `QuantumResource`.
             args: of the verb.
-            answer_s: wait so long; None waits for ever. The call itself goes on.
+            answer_s: wait so long; None waits for ever. The call itself goes on, once it has begun.
             then: what the thread does with the answer before it is given.
             facts: of the verb.
 
         Raises:
-            ResourceUnavailable: no answer in time, or too many wait already. Whether the call had an effect is open.
+            NotSent: it had no effect, and will have none.
+            ResourceUnavailable: no answer in time. Whether the call had an effect is open.
+            BackendFault: the backend raised or returned what the contract does not allow; the same.
         """
-        if self._waiting >= MOST_WAITING:
-            raise ResourceUnavailable(self.name, f"{self._waiting} calls wait for it already")
-        self._waiting += 1
+        return await self._called(self._work, verb, lambda one: getattr(one, verb)(*args, **facts), answer_s, then)
+
+    async def ask(self, verb: str, *args: Any) -> Any:
+        """Call *verb*, which changes nothing, because a user wants to know. Raises as `call` does."""
+        return await self._called(self._questions, verb, lambda one: getattr(one, verb)(*args), ANSWER_S, None)
+
+    async def told(self, verb: str, kept_s: float = KEPT_S) -> Any:
+        """What *verb* says of the resource: asked once for all who ask meanwhile, and given to others for *kept_s*."""
+        asked_at, asking = self._told.get(verb, (0.0, None))
+        is_old = asking is not None and asking.done() and time.monotonic() - asked_at > kept_s
+        if asking is None or is_old or (asking.done() and asking.exception() is not None):
+            asking = asyncio.create_task(self.ask(verb))
+            asking.add_done_callback(_seen)
+            self._told[verb] = (time.monotonic(), asking)
+        return await asyncio.shield(asking)
+
+    async def _called(
+        self,
+        line: _Line,
+        verb: str,
+        call: Callable[[host.Hosted], Any],
+        answer_s: float | None,
+        then: Callable[[Any], Any] | None,
+    ) -> Any:
+        if line.waiting >= line.most:
+            raise NotSent(self.name, f"{line.waiting} calls wait for it already")
+        line.waiting += 1
         try:
             resource = await self.hosted(answer_s)
-        except BaseException:
-            self._waiting -= 1
+        except BaseException as exc:
+            line.waiting -= 1
+            if isinstance(exc, BackendFault | ResourceUnavailable | UnexpectedReply):
+                raise NotSent(self.name, f"it cannot be opened: {exc.detail}") from exc
             raise
         started = time.monotonic()
 
         def calls() -> Any:
-            answer = getattr(resource, verb)(*args, **facts)
+            answer = replies.asked(self.name, verb, lambda: call(resource))
             return answer if then is None else then(answer)
 
-        calling = asyncio.wrap_future(self._threads.submit(calls))
+        sent = line.threads.submit(calls)
+        calling = asyncio.wrap_future(sent)
 
         def ended(call: asyncio.Future[Any]) -> None:
-            self._waiting -= 1
+            line.waiting -= 1
             self.on_call(self.name, verb, time.monotonic() - started)
-            if not call.cancelled():
-                call.exception()  # somebody has looked: nothing is printed about it
+            _seen(call)
 
         calling.add_done_callback(ended)
-        await self._answered(calling, verb, answer_s)
-        return calling.result()
+        try:
+            return await self._answered(calling, verb, answer_s)
+        except (ResourceUnavailable, asyncio.CancelledError) as exc:
+            if not sent.cancel() or isinstance(exc, asyncio.CancelledError):
+                raise
+            raise NotSent(self.name, f"its threads were busy for {answer_s:g} s") from exc
 
-    async def _answered(self, calling: asyncio.Future[Any], verb: str, answer_s: float | None) -> None:
+    async def _answered(self, calling: asyncio.Future[Any], verb: str, answer_s: float | None) -> Any:
         done, _ = await asyncio.wait([calling], timeout=answer_s)
         if not done:
+            calling.add_done_callback(_seen)
             log.logger(resource=self.name).warning("vendor.silent", verb=verb, waited_s=answer_s)
             raise ResourceUnavailable(self.name, f"{verb} has not answered within {answer_s:g} s")
+        return calling.result()
 
     async def target(self) -> str:
         """What a compiler needs to know, fresh enough."""
-        now = time.monotonic()
-        if self._target is None or now - self._target[0] > TARGET_S:
-            self._target = (now, await self.call("target"))
-        return self._target[1]
+        target: str = await self.told("target", TARGET_S)
+        return target
 
     async def close(self) -> None:
         """Let go of the backend; one that takes too long is left alone."""
         if self._opened is not None and self._opened.done() and not self._opened.exception():
-            closing = asyncio.wrap_future(self._threads.submit(self._opened.result().close))
+            closing = asyncio.wrap_future(self._work.threads.submit(self._opened.result().close))
             await asyncio.wait([closing], timeout=CLOSE_S)
             if not closing.done() or closing.exception() is not None:
                 log.logger(resource=self.name).warning("vendor.not_closed")
+
+
+def _seen(call: asyncio.Future[Any]) -> None:
+    """Somebody has looked: nothing is printed about it."""
+    if not call.cancelled():
+        call.exception()
