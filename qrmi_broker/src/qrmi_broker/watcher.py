@@ -13,6 +13,7 @@ from attrs import define
 from qrmi_broker import records
 from qrmi_broker.crashpoint import passing
 from qrmi_broker.ledger import Ledger
+from qrmi_broker.replies import clean
 from qrmi_broker.spool import Spool
 from qrmi_broker.task import Task
 from qrmi_broker.vendor import Vendor
@@ -23,6 +24,8 @@ from qrmi_core.polling import SystemClock, pauses
 
 _FETCH_S = 60.0
 """How long a completed task's result is asked for before it is left at the vendor."""
+_AFTER_FAULT_S = (1.0, 10.0, 0.0)
+"""How long to wait after a fault of ours before the task is watched again; after the last it has failed."""
 
 _log = log.logger(part="tasks")
 
@@ -36,7 +39,26 @@ class Watcher:
     spool: Spool
 
     async def watch(self, task: Task) -> None:
-        """Ask the vendor, often at first, then less often, until the end; then `task.state` and the ledger say it."""
+        """Ask the vendor, often at first, then less often, until the end; then `task.state` and the ledger say it.
+
+        Never ends without: a fault of ours is logged, and after some of them the task has failed.
+        """
+        for pause_s in _AFTER_FAULT_S:
+            try:
+                state = await self._end_of(task)
+                break
+            except Exception as exc:  # noqa: BLE001 - who waits for the task would wait for ever
+                _log.error("broker.fault", task_id=task.id, resource=task.resource, exc_info=exc)
+                state = _failed(f"a fault of the broker, {type(exc).__name__}: see its log")
+                await asyncio.sleep(pause_s)
+        await self.ledger.surely(lambda db: records.end_task(db, task, state.status, state.reason))
+        passing("task.ended")
+        task.state = state
+        facts = {"task_id": task.id, "resource": task.resource, "uid": task.uid, "qpu_s": task.qpu_s}
+        _log.info("task.ended", **facts, status=state.status)
+
+    async def _end_of(self, task: Task) -> TaskState:
+        """How it ended; its result and what it cost are kept then."""
         vendor = self.vendors[task.resource]
         state = await self._terminal(task, vendor)
         if state.status is TaskStatus.COMPLETED:
@@ -44,11 +66,7 @@ class Watcher:
         passing("task.fetched")
         with suppress(QrmiError):
             task.qpu_s = (await vendor.call("task_usage", task.vendor_id)).qpu_s
-        await self.ledger.surely(lambda db: records.end_task(db, task, state.status, state.reason))
-        passing("task.ended")
-        task.state = state
-        facts = {"task_id": task.id, "resource": task.resource, "uid": task.uid, "qpu_s": task.qpu_s}
-        _log.info("task.ended", **facts, status=state.status)
+        return state
 
     async def _terminal(self, task: Task, vendor: Vendor) -> TaskState:
         cadence = pauses(SystemClock())
@@ -56,9 +74,9 @@ class Watcher:
             try:
                 state: TaskState = await vendor.call("task_status", task.vendor_id)
             except TaskError as exc:
-                state = TaskState(TaskStatus.FAILED, exc.detail or "the vendor knows it no longer")
+                state = _failed(exc.detail or "the vendor knows it no longer")
             except QrmiError as exc:
-                state = TaskState(task.state.status, f"unreachable: {exc.args[-1]}")
+                state = TaskState(task.state.status, clean(f"unreachable: {exc.args[-1] if exc.args else exc}"))
             if state.status.is_terminal:
                 return state
             task.state = state
@@ -77,7 +95,7 @@ class Watcher:
                 await vendor.call("task_result", task.vendor_id, then=partial(self.spool.keep, task.id))
                 return state
             except TaskFailed as exc:
-                return TaskState(TaskStatus.FAILED, exc.detail)
+                return _failed(exc.detail)
             except QrmiError as exc:
                 _log.warning("result.unreachable", task_id=task.id, error=str(exc))
                 if time.monotonic() - started > _FETCH_S:
@@ -86,3 +104,7 @@ class Watcher:
                 _log.error("result.unstored", task_id=task.id, error=exc.strerror)
                 return state
             await asyncio.sleep(next(cadence))
+
+
+def _failed(reason: object) -> TaskState:
+    return TaskState(TaskStatus.FAILED, clean(str(reason)))
