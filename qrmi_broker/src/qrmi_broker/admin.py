@@ -6,19 +6,21 @@ import asyncio
 import math
 import time
 from collections.abc import Mapping
+from functools import partial
 
 from aiohttp import web
 from attrs import field, frozen
 
 from qrmi_broker import jobenv, records
-from qrmi_broker.answers import wants_lines
+from qrmi_broker.answers import as_json, wants_lines
 from qrmi_broker.deathwatch import LEASE_HEADER
 from qrmi_broker.lease import Facts, Grant, Wanted
 from qrmi_broker.public import BROKER
-from qrmi_core import protocol, wire
+from qrmi_core import log, protocol, wire
 from qrmi_core.errors import PayloadError, shown
 from qrmi_core.models import Run
 from qrmi_core.payload import parse_json
+from qrmi_core.redaction import mask
 
 ANSWER_S = 2.0
 """How long an answer about a lease may take; what takes longer is pending."""
@@ -84,16 +86,22 @@ async def release(request: web.Request) -> web.Response:
 
     With ``force=1`` also those of unknown outcome: the administrator has seen at the vendor that no session is open.
     """
-    grant = request.app[BROKER].leases.find(request.match_info["id"])
-    reason = request.query.get("reason", "released")
+    leases = request.app[BROKER].leases
+    grant = leases.find(request.match_info["id"])
     if grant is not None:
-        is_forced = request.query.get("force") == "1"
-        releasing = request.app[BROKER].leases.release(grant, reason[:200], is_forced=is_forced)
-        ending = asyncio.ensure_future(releasing)
-        done, _ = await asyncio.wait([ending], timeout=_number(request, "wait_s", 0.0, most=3600))
-        if not done:
-            return web.json_response({"state": "releasing"}, status=202)
-    return web.json_response({"state": "released"})
+        reason, is_forced = request.query.get("reason", "released")[:200], request.query.get("force") == "1"
+        wait_s = _number(request, "wait_s", 0.0, most=3600)
+        ending = asyncio.ensure_future(leases.release(grant, reason, is_forced=is_forced))
+        ending.add_done_callback(partial(_ended, grant))
+        done, _ = await asyncio.wait([ending], timeout=wait_s)
+        if not done or ending.exception() is not None or any(map(leases.lanes.has, grant.leases)):
+            return as_json({"state": "releasing"}, status=202)
+    return as_json({"state": "released"})
+
+
+def _ended(grant: Grant, ending: asyncio.Future[None]) -> None:
+    if not ending.cancelled() and (exc := ending.exception()) is not None:
+        log.logger(part="leases").error("broker.fault", **grant.about, exc_info=exc)
 
 
 async def list_leases(request: web.Request) -> web.Response:
@@ -111,7 +119,7 @@ async def list_leases(request: web.Request) -> web.Response:
         }
         for grant in request.app[BROKER].leases
     ]
-    return web.json_response({"leases": found})
+    return as_json({"leases": found})
 
 
 async def drain(request: web.Request) -> web.Response:
@@ -134,13 +142,13 @@ async def usage(request: web.Request) -> web.Response:
     """What was used, by job and resource, since a moment (seconds since the epoch)."""
     since = _number(request, "since", 0.0, most=1e12)
     rows = await request.app[BROKER].ledger.do(lambda db: records.usage(db, since))
-    return web.json_response({"usage": [dict(row) for row in rows]})
+    return as_json({"usage": [dict(row) for row in rows]})
 
 
 async def health(request: web.Request) -> web.Response:
     """How the broker is: for `qrmi doctor` and for people."""
     broker = request.app[BROKER]
-    return web.json_response(
+    return as_json(
         {
             "uptime_s": time.time() - broker.started_at,
             "reconciler_off": broker.reconciler.obstacle,
@@ -170,7 +178,9 @@ async def _answer(request: web.Request, grant: Grant) -> web.Response:
     headers = {LEASE_HEADER: grant.id}
     if wants_lines(request):
         return web.Response(text="".join(f"{line}\n" for line in _lines(found)), status=status, headers=headers)
-    return web.json_response(found, status=status, headers=headers)
+    if "environment" in found:  # the job's own, which may hold its secrets
+        return web.json_response(found, status=status, headers=headers)
+    return as_json(found, status=status, headers=headers)
 
 
 async def _found(request: web.Request, grant: Grant) -> dict[str, object]:
@@ -185,7 +195,7 @@ async def _found(request: web.Request, grant: Grant) -> dict[str, object]:
         ]
     if grant.failure is not None:
         sentence = getattr(grant.failure, "sentence", None)
-        found["error"] = shown(sentence() if sentence else grant.failure, most=_MOST_ERROR)
+        found["error"] = mask(shown(mask(str(sentence() if sentence else grant.failure)), most=_MOST_ERROR))
         if hasattr(grant.failure, "sentence"):
             found["detail"] = protocol.document_of(grant.failure)  # type: ignore[arg-type]
     return found
