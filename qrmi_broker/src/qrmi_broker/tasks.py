@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -126,7 +127,7 @@ class Tasks:
         task = self._open.get(task_id)
         if task is not None and task.uid == uid:
             if wait_s > 0:
-                await asyncio.wait([asyncio.ensure_future(task.ended.wait())], timeout=wait_s)
+                await _all_ended([task], wait_s)
             return task
         ended = self._read("qrmid", lambda db: records.task(db, task_id))
         if ended is None or ended.uid != uid:
@@ -155,13 +156,13 @@ class Tasks:
         path = self.spool.result(task_id)
         if path.exists():
             return path
-        content: bytes = await self._vendor(task).call("task_result", task.vendor_id)
+        content: bytes = await self._vendor(task).ask("task_result", task.vendor_id)
         return content
 
     async def logs(self, task_id: str, uid: int) -> str:
         """What the vendor logged."""
         task = await self.find(task_id, uid)
-        found: str = await self._vendor(task).call("task_logs", task.vendor_id)
+        found: str = await self._vendor(task).ask("task_logs", task.vendor_id)
         return found
 
     async def settle(self, lease: Lease) -> None:
@@ -173,7 +174,7 @@ class Tasks:
                     await self._stop(task)
                 except QrmiError as exc:
                     _log.warning("stop.failed", task_id=task.id, error=str(exc))
-            await asyncio.wait([asyncio.ensure_future(task.ended.wait()) for task in mine], timeout=_STOP_S)
+            await _all_ended(mine, _STOP_S)
             is_over = time.time() > lease.grant.expires_at and time.monotonic() > deadline
             if is_over and any(not task.ended.is_set() for task in mine):
                 _log.error("tasks.abandoned", fence=lease.fence, tasks=[task.id for task in mine])
@@ -237,6 +238,14 @@ class Tasks:
                 continue
             self._open[task.id] = self._keys[task.uid, task.resource, task.key] = task
             task.submission = asyncio.create_task(self._resume(task))
+
+
+async def _all_ended(tasks: Iterable[Task], most_s: float) -> None:
+    """Wait until each has ended, or for *most_s*; nothing of the waiting is left then."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(most_s):
+            for task in tasks:
+                await task.ended.wait()
 
 
 async def _within_reason(task: Task) -> None:
