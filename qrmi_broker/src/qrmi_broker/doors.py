@@ -24,6 +24,8 @@ from qrmi_core.errors import ConfigError
 
 PUBLIC_MODE, ADMIN_MODE = 0o666, 0o600
 _LONGEST_PATH = 107
+_BACKLOG = 1024
+"""Connections that wait to be accepted; asyncio would make it 100, and refuse a job beside 100 others."""
 _STOP_S = 5.0
 """What is being answered then, is cut off: a long poll, or a payload that comes slowly."""
 _HANDSHAKE_S = 10.0
@@ -96,7 +98,7 @@ class Doors:
             server = await self._server(app, handler_cancellation=ends_early)
             loop = asyncio.get_running_loop()
             factory = functools.partial(Doorman.of, self.held, server, loop, **how)
-            self._servers.append(await loop.create_unix_server(factory, sock=_listener(path, mode)))
+            self._servers.append(await loop.create_unix_server(factory, sock=_listener(path, mode), backlog=_BACKLOG))
 
     async def listen(
         self, app: web.Application, address: Address, context: ssl.SSLContext, made_by: Callable[[Any], Any]
@@ -109,7 +111,7 @@ class Doors:
         factory = functools.partial(made_by, await self._server(app))
         try:
             listening = await asyncio.get_running_loop().create_server(
-                factory, address.host, address.port, ssl=context, ssl_handshake_timeout=_HANDSHAKE_S, backlog=1024
+                factory, address.host, address.port, ssl=context, ssl_handshake_timeout=_HANDSHAKE_S, backlog=_BACKLOG
             )
         except OSError as exc:
             remedy = "Give an address of this host, and a port that nobody uses"
@@ -143,6 +145,6 @@ def _listener(path: Path, mode: int) -> socket.socket:
         listener.bind(str(fresh))
     finally:
         os.umask(before)
-    listener.listen(1024)
+    listener.listen(_BACKLOG)
     fresh.replace(path)
     return listener
