@@ -54,7 +54,8 @@ def _token(answer: Any) -> str:
     """What we write down and give back letter by letter."""
     if not isinstance(answer, str) or not answer:
         raise TypeError(f"returned {type(answer).__name__}, not a name")
-    answer.encode()
+    if _SURROGATE.search(answer):
+        raise ValueError("returned a name that is no UTF-8")
     return answer
 
 
