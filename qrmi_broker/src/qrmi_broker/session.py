@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 
 from qrmi_broker.lease import Lease
-from qrmi_broker.vendor import Vendor
+from qrmi_broker.vendor import NotSent, Vendor
 from qrmi_core import log
 from qrmi_core.backend import QuantumResource
 from qrmi_core.errors import (
@@ -28,7 +28,7 @@ OPEN_S = 120.0
 _RETRY_S = (0.2, 1.0, 5.0, 15.0, 60.0)
 _GIVE_UP_S = 600.0
 """A vendor is asked to close a session for so long at least."""
-_REFUSALS = (AcquireTimeout, AuthenticationFailed, AuthorizationRefused, BackendError, ConfigError, NotOffered)
+_REFUSALS = (AcquireTimeout, AuthenticationFailed, AuthorizationRefused, BackendError, ConfigError, NotOffered, NotSent)
 """Answers to an acquire that opened nothing. After any other, nobody knows."""
 
 _log = log.logger(part="session")

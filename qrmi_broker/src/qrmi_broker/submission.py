@@ -13,7 +13,7 @@ from qrmi_broker.crashpoint import passing
 from qrmi_broker.ledger import Ledger, LedgerUnavailable
 from qrmi_broker.spool import Spool
 from qrmi_broker.task import Task, TaskRecord
-from qrmi_broker.vendor import Vendor
+from qrmi_broker.vendor import NotSent, Vendor
 from qrmi_core import log
 from qrmi_core.errors import (
     AuthenticationFailed,
@@ -31,7 +31,7 @@ from qrmi_core.polling import SystemClock, pauses
 _RESEND_S = (0.5, 2.0)
 _LOOK_S = 60.0
 """How long a vendor is asked whether it has a task, before nobody knows."""
-_REFUSALS = (AuthenticationFailed, AuthorizationRefused, BackendError, ConfigError, NotOffered, PayloadError)
+_REFUSALS = (AuthenticationFailed, AuthorizationRefused, BackendError, ConfigError, NotOffered, PayloadError, NotSent)
 """Answers to a submission that made no task. After any other, nobody knows until the vendor is asked."""
 _DIED = "the broker died while it was submitted"
 
