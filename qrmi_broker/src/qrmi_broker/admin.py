@@ -155,7 +155,7 @@ async def health(request: web.Request) -> web.Response:
             "scheduler_failure": broker.reconciler.failure,
             "drained": {one.name: one.drained for one in broker.vendors.values() if one.drained},
             "outcome_unknown": await broker.ledger.do(records.unknowns),
-            "leases": sum(1 for _ in broker.leases),
+            "leases": sum(len(vendor.holders) for vendor in broker.vendors.values()),
             "open_tasks": len(broker.tasks.open_ids),
         }
     )
