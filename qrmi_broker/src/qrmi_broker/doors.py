@@ -20,6 +20,7 @@ from qrmi_broker.answers import Handler, answering
 from qrmi_broker.asker import Asker, Doorman
 from qrmi_broker.broker import Broker
 from qrmi_broker.tls import Address
+from qrmi_broker.turns import Turns
 from qrmi_core.errors import ConfigError
 
 PUBLIC_MODE, ADMIN_MODE = 0o666, 0o600
@@ -43,17 +44,21 @@ def application(broker: Broker, socket_path: Path, *, is_admin: bool) -> web.App
 
 
 def local(*, is_admin: bool) -> web.Application:
-    """An empty application that knows who asks: ``request["asker"]``."""
+    """An empty application that knows who asks: ``request["asker"]``; users have their turns."""
     return web.Application(middlewares=[answering, _identified(is_admin)])
 
 
 def _identified(is_admin: bool) -> Any:
+    turns = Turns()
+
     @web.middleware
     async def identified(request: web.Request, handler: Handler) -> web.StreamResponse:
         door: Any = request.protocol
         request["asker"] = Asker(door.uid, is_admin=is_admin)
         if is_admin and door.uid not in (0, os.geteuid()):
             raise web.HTTPForbidden(text="this socket is for root and the broker's own user")
+        if not is_admin:
+            await turns.begin(door.uid)
         return await handler(request)
 
     return identified

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import unquote
 
 import attrs
@@ -22,6 +22,7 @@ from qrmi_broker.spool import TooLarge
 from qrmi_broker.threads import Threads
 from qrmi_broker.vendor import Vendor
 from qrmi_core import protocol
+from qrmi_core.config import ResourceConfig
 from qrmi_core.errors import (
     AuthorizationRefused,
     NotOffered,
@@ -29,8 +30,6 @@ from qrmi_core.errors import (
     ResourceUnavailable,
 )
 from qrmi_core.payload import Payload
-
-_T = TypeVar("_T")
 
 BROKER: web.AppKey[Broker] = web.AppKey("broker", Broker)
 _LONGEST_KEY = 256
@@ -62,8 +61,7 @@ async def list_resources(request: web.Request) -> web.Response:
     """The resources that the user may see."""
     broker = request.app[BROKER]
     uid = _asker(request).uid
-    vendors = list(broker.vendors.values())
-    seen = await _soon(lambda: [one for one in vendors if Permission.shows(one.entry, uid)])
+    seen = await _shown(broker.vendors.values(), uid)
     return as_json({"resources": [_facts(vendor) for vendor in seen]})
 
 
@@ -197,9 +195,18 @@ def _lease(request: web.Request) -> Lease:
     return lease
 
 
-async def _soon(call: Callable[[], _T]) -> _T:
-    """What *call* returns, which asks the directory of users: one that hangs holds up nothing else."""
-    return await asyncio.wrap_future(_DIRECTORY.submit(call))
+async def _shown(vendors: Iterable[Vendor], uid: int) -> list[Vendor]:
+    """Those that this user may see. A directory of users that hangs holds up nobody who need not ask it."""
+    shown, asked = list(vendors), [vendor.entry for vendor in vendors if not _is_for_all(vendor.entry)]
+    if not asked:
+        return shown
+    calls = _DIRECTORY.submit(lambda: {entry.name for entry in asked if not Permission.shows(entry, uid)})
+    hidden = await asyncio.wrap_future(calls)
+    return [vendor for vendor in shown if vendor.name not in hidden]
+
+
+def _is_for_all(entry: ResourceConfig) -> bool:
+    return entry.public or entry.allow == type(entry.allow)()
 
 
 async def _vendor(request: web.Request) -> Vendor:
@@ -213,7 +220,7 @@ async def _vendor(request: web.Request) -> Vendor:
     if lease is not None and name in (lease.resource, lease.alias):
         return vendors[lease.resource]
     vendor, uid = vendors.get(name), _asker(request).uid
-    if vendor is None or not await _soon(lambda: Permission.shows(vendor.entry, uid)):
+    if vendor is None or not await _shown([vendor], uid):
         raise web.HTTPNotFound(text=f"there is no resource {name!r}")
     return vendor
 

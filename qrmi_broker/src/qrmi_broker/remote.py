@@ -18,6 +18,7 @@ from qrmi_broker.answers import LOGGER, Handler, answering, sentence
 from qrmi_broker.asker import Asker
 from qrmi_broker.broker import Broker
 from qrmi_broker.munge import CredentialRefused, Munge, MungeUnavailable
+from qrmi_broker.turns import Turns
 from qrmi_broker.voucher import HEADER, Voucher, digest, length_of
 from qrmi_core import log
 from qrmi_core.errors import BrokerUnavailable, ConfigError, ResourceUnavailable
@@ -88,6 +89,7 @@ class Gate:
     relays: frozenset[int]
     """The uids that relays run as."""
     _busy: Counter[int] = field(factory=Counter)
+    _turns: Turns = field(factory=Turns)
     _refused: int = 0
     _said_at: float = -_SAY_EVERY_S
 
@@ -146,6 +148,7 @@ class Gate:
             raise ResourceUnavailable("qrmid", f"you have {asker.REMOTE_REQUESTS} requests under way")
         self._busy[uid] += 1
         try:
+            await self._turns.begin(uid)
             return await handler(request)
         finally:
             self._busy[uid] -= 1
