@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -90,6 +91,7 @@ class Leases:
         grant.is_forced |= is_forced
         if grant.ending is None:
             grant.ending = asyncio.create_task(self._release(grant, reason))
+            grant.ending.add_done_callback(functools.partial(_may_be_tried_again, grant))
         await asyncio.shield(grant.ending)
 
     # -- acquiring
@@ -276,3 +278,10 @@ class Leases:
             lease.move(LeaseState.OUTCOME_UNKNOWN)
             await self.debts.owe(lambda db: records.set_state(db, lease))
             _log.error("lease.outcome_unknown", **lease.grant.about, fence=lease.fence)
+
+
+def _may_be_tried_again(grant: Grant, ending: asyncio.Future[Any]) -> None:
+    """A release that failed by a fault of ours is said, and is not the last one."""
+    if not ending.cancelled() and (exc := ending.exception()) is not None:
+        _log.error("broker.fault", exc_info=exc)
+        grant.ending = None
