@@ -53,7 +53,7 @@ class Host:
             copy = self.folder / path.name
             subprocess.run(["cp", "-a", path, copy], check=True)
             subprocess.run(["mount", "--bind", copy, path], check=True)
-        for name in ("/opt", "/run", "/var/lib/qrmi", "/usr/local/lib/systemd", "/usr/local/share/doc"):
+        for name in ("/opt", "/run", "/tmp/spank", "/var/lib/qrmi", "/usr/local/lib/systemd", "/usr/local/share/doc"):
             fresh = self.folder / name.strip("/").replace("/", "-")
             fresh.mkdir()
             Path(name).mkdir(parents=True, exist_ok=True)
