@@ -68,7 +68,7 @@ class Cluster(Jobs):
         }
         write_programs(folder)
         self.other = folder / "other"
-        usual = [fake(self.service, lanes=2), fake(self.service, "da-local"), fake(self.other, "other")]
+        usual = [fake(self.service, lanes=2), fake(self.service, "da-local"), fake(self.other, "other", lanes=2)]
         self._make_daemons(list(resources) or usual)
 
     def _make_daemons(self, resources: list[dict]) -> None:
