@@ -37,7 +37,8 @@ class Lanes:
         ready = self._waiting[grant] = asyncio.get_running_loop().create_future()
         self._serve()
         try:
-            await asyncio.wait_for(ready, wait_s)
+            if not ready.done():
+                await asyncio.wait_for(ready, wait_s)
         except TimeoutError:
             full = [one for one in grant.leases if not self._fits(one)]
             name = full[0].resource if full else grant.leases[0].resource

@@ -139,6 +139,8 @@ class Leases:
                 self.hooks.authorize(grant.run, name)
             return names
 
+        if self.permission.is_plain(grant, self.vendors) and not self.hooks.are_there("qrmi_authorize"):
+            return check()
         return await asyncio.wrap_future(self._askers.submit(check))  # a directory of users is asked, hooks ask anybody
 
     async def _supersede(self, grant: Grant, wait_s: float) -> None:
@@ -169,8 +171,9 @@ class Leases:
 
     def _tell(self, what: str, lease: Lease) -> None:
         """Tell the plugins; one that takes long keeps no lease waiting."""
-        facts = {"run": lease.grant.run, "resource": lease.resource}
-        self._tellers.submit(lambda: self.hooks.notify(_log, what, **facts))
+        if self.hooks.are_there(what):
+            facts = {"run": lease.grant.run, "resource": lease.resource}
+            self._tellers.submit(lambda: self.hooks.notify(_log, what, **facts))
 
     # -- releasing
 

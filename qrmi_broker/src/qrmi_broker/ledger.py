@@ -107,7 +107,7 @@ class Ledger:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[_T] = loop.create_future()
         self._asked.put((work, answer, loop))
-        return await asyncio.shield(answer)
+        return await answer
 
     async def surely(self, work: Work[_T]) -> _T:
         """The same for what has happened already: it must be written in the end, whatever hinders it now."""

@@ -11,7 +11,7 @@ from attrs import frozen
 
 from qrmi_broker.lease import Grant, Wanted
 from qrmi_broker.vendor import Vendor
-from qrmi_core.config import Config, ResourceConfig
+from qrmi_core.config import Allow, Config, ResourceConfig
 from qrmi_core.errors import AuthorizationRefused, ConfigError, ResourceUnavailable
 from qrmi_core.variables import NAME, NAME_RULE, shell_name
 
@@ -43,6 +43,11 @@ class Permission:
         if self.config.grant == "licences":
             self._licensed(grant, vendors)
         return {name for name in names if name in vendors}
+
+    @staticmethod
+    def is_plain(grant: Grant, vendors: Mapping[str, Vendor]) -> bool:
+        """Whether `check` asks nobody, and so does not block: no resource of *grant* has an `allow` list."""
+        return all(one.name in vendors and vendors[one.name].entry.allow == Allow() for one in grant.wanted)
 
     @staticmethod
     def check_drains(grant: Grant, vendors: Mapping[str, Vendor]) -> None:

@@ -125,6 +125,8 @@ class Vendor:
         if self._opened is None:
             self._opened = asyncio.wrap_future(self._work.threads.submit(self._open))
         opened = self._opened
+        if opened.done() and opened.exception() is None:
+            return opened.result()
         try:
             resource: host.Hosted = await self._answered(opened, "open", answer_s)
         except Exception:

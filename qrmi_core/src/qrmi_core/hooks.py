@@ -73,13 +73,17 @@ class Hooks:
             ) from exc
         return cls(manager)
 
+    def are_there(self, name: str) -> bool:
+        """Whether a plugin has the hook *name*."""
+        return bool(getattr(self._manager.hook, name).get_hookimpls())
+
     def authorize(self, run: Run, resource: str, *, timeout_s: float = AUTHORIZE_TIMEOUT_S) -> None:
         """Ask every plugin.
 
         Raises:
             AuthorizationRefused: one refused, raised, or did not answer within *timeout_s*.
         """
-        if not self._manager.hook.qrmi_authorize.get_hookimpls():
+        if not self.are_there("qrmi_authorize"):
             return
         answers: list[Any] = []
 
