@@ -21,6 +21,9 @@
 
 #define LOAD_MS 2000
 
+/* Slurm's own copy of slurm.conf, in every process that loads plugins; the structure is part of slurm.h. */
+extern slurm_conf_t slurm_conf __attribute__((weak));
+
 static int load_job(job_info_msg_t **found, uint32_t job_id)
 {
 #if SLURM_VERSION_NUMBER >= SLURM_VERSION_NUM(26, 5, 0)
@@ -49,11 +52,14 @@ static void put_text(FILE *out, const char *name, const char *value)
 		fprintf(out, "%s=%s\n", name, value);
 }
 
+/* The controller is asked for its name only where this process does not know it: that costs a millisecond. */
 static void put_cluster(FILE *out)
 {
 	slurm_conf_t *conf = NULL;
 
-	if (slurm_load_ctl_conf((time_t) 0, &conf) == SLURM_SUCCESS) {
+	if (&slurm_conf && slurm_conf.cluster_name)
+		put_text(out, "cluster", slurm_conf.cluster_name);
+	else if (slurm_load_ctl_conf((time_t) 0, &conf) == SLURM_SUCCESS) {
 		put_text(out, "cluster", conf->cluster_name);
 		slurm_free_ctl_conf(conf);
 	}
@@ -110,12 +116,19 @@ static void __attribute__((noreturn)) help(int fd, uint32_t job_id, bool is_full
 	_exit(0);
 }
 
-static size_t read_until(int fd, char *text, size_t size, int64_t deadline_ms)
+/* Its last line is the job's number, or its only one an error: the helper's end is not waited for. */
+static bool is_whole(const char *text, size_t used)
+{
+	return used > 0 && text[used - 1] == '\n' && (strstr(text, "\njob_id=") || strncmp(text, "error=", 6) == 0);
+}
+
+static void read_until(int fd, char *text, size_t size, int64_t deadline_ms)
 {
 	size_t used = 0;
 	ssize_t done = 1;
 
-	while (done > 0 && used < size - 1) {
+	text[0] = '\0';
+	while (done > 0 && used < size - 1 && !is_whole(text, used)) {
 		struct pollfd one = { .fd = fd, .events = POLLIN };
 		int64_t left = deadline_ms - now_ms();
 
@@ -128,9 +141,8 @@ static size_t read_until(int fd, char *text, size_t size, int64_t deadline_ms)
 			used += (size_t) done;
 		else if (done < 0 && errno == EINTR)
 			done = 1;
+		text[used] = '\0';
 	}
-	text[used] = '\0';
-	return used;
 }
 
 static void take(const char *name, const char *value, struct run *run, char *why, size_t size)
