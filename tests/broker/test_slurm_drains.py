@@ -133,6 +133,15 @@ def test_the_broker_is_drained_and_resumed_where_it_is_asked(slurm, daemon, capf
     assert capfd.readouterr().out.endswith("fez: resumed\n")
 
 
+@pytest.mark.parametrize("verb", [drain, drains.resume])
+def test_the_socket_for_jobs_is_not_the_one_to_ask(slurm, daemon, verb):
+    """An administrator would write to a backend's maintainers because he named the wrong socket."""
+    with pytest.raises(ConfigError) as raised:
+        verb("free", daemon.public)
+    remedy = "Name the administrators' socket, for root and the broker's own user: admin.sock"
+    assert f"--socket: {daemon.public} is the socket for jobs. {remedy}" == raised.value.sentence()
+
+
 def test_who_answers_nothing_or_is_not_there_is_named(tmp_path, monkeypatch):
     """A command would hang, or end in a traceback."""
     monkeypatch.setenv("PATH", str(tmp_path))

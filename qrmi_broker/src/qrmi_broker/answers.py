@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import http_exceptions, web
 
 from qrmi_core import log, protocol
-from qrmi_core.errors import QrmiError, shown
+from qrmi_core.errors import AuthorizationRefused, QrmiError, shown
 from qrmi_core.redaction import mask
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -51,6 +51,13 @@ async def answering(request: web.Request, handler: Handler) -> web.StreamRespons
         _log.error("request.failed", method=request.method, path=request.path, exc_info=exc)
         fault = QrmiError("qrmid: a fault of the broker; see its log")
         return as_line(fault.sentence(), 500) if wants_lines(request) else as_json(protocol.document_of(fault), 500)
+
+
+async def elsewhere(request: web.Request) -> web.Response:
+    """On a socket for jobs, where administrators' questions are answered. It does not depend on what there is."""
+    where = "this is answered on the administrators' socket, admin.sock, to root and the broker's own user"
+    refusal = AuthorizationRefused("qrmid", where)
+    return as_line(refusal.sentence(), 404) if wants_lines(request) else as_json(protocol.document_of(refusal), 404)
 
 
 def wants_lines(request: web.Request) -> bool:

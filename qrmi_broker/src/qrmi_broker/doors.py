@@ -16,7 +16,7 @@ from aiohttp import web
 from attrs import define, field
 
 from qrmi_broker import admin, deathwatch, public
-from qrmi_broker.answers import Handler, answering
+from qrmi_broker.answers import Handler, answering, elsewhere
 from qrmi_broker.asker import Asker, Doorman
 from qrmi_broker.broker import Broker
 from qrmi_broker.tls import Address
@@ -38,8 +38,9 @@ def application(broker: Broker, socket_path: Path, *, is_admin: bool) -> web.App
     app[public.BROKER] = broker
     app[admin.SOCKET] = str(socket_path)
     app.add_routes(public.routes())
-    if is_admin:
-        app.add_routes(admin.routes())
+    app.add_routes(
+        admin.routes() if is_admin else [web.route(one.method, one.path, elsewhere) for one in admin.routes()]
+    )
     return app
 
 

@@ -14,7 +14,7 @@ from aiohttp import web
 from attrs import define, field
 
 from qrmi_broker import admin, asker, munge, public
-from qrmi_broker.answers import LOGGER, Handler, answering, sentence
+from qrmi_broker.answers import LOGGER, Handler, answering, elsewhere, sentence
 from qrmi_broker.asker import Asker
 from qrmi_broker.broker import Broker
 from qrmi_broker.munge import CredentialRefused, Munge, MungeUnavailable
@@ -96,6 +96,7 @@ class Gate:
     def middleware(self) -> Any:
         """Of an application, right behind `answering`."""
         known_to_jobs = {route.handler for route in public.routes()}
+        known_to_admins = {route.handler for route in admin.routes()}
 
         @web.middleware
         async def vouched(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -110,7 +111,10 @@ class Gate:
             caller.prove()
             request["asker"] = Asker(voucher.uid, is_admin=voucher.is_admin)
             request["socket_path"] = voucher.socket_path
-            if not voucher.is_admin and request.match_info.handler not in known_to_jobs:
+            handles = request.match_info.handler
+            if not voucher.is_admin and handles not in known_to_jobs:
+                if handles in known_to_admins:
+                    return await elsewhere(request)
                 raise web.HTTPNotFound
             return await self._counted(voucher.uid, request, handler)
 

@@ -15,7 +15,6 @@ from qrmi_core.cli import show
 INTERMIXED = True
 _COUNTED = ("leases", "tasks", "qpu_s", "held_s")
 _DAY_S = 86400.0
-_WHOSE = "for root and the broker's own user"
 _BY = {
     "job": ("cluster", "job_id", "user", "account", "resource", "end_reason"),
     "user": ("user", "resource"),
@@ -50,21 +49,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _rows(socket_path: str, days: float) -> list[Mapping[str, Any]]:
-    from qrmi_core.client import Broker
-    from qrmi_core.errors import AuthorizationRefused, BrokerUnavailable, ConfigError, UnexpectedReply
+    from qrmi_broker import adminsocket
+    from qrmi_core.errors import ConfigError
 
     if not days >= 0:  # nor is nan
         raise ConfigError.one("--days", "", f"is {days:g}", "Give a number of days, 0 or more")
     since = max(0.0, time.time() - days * _DAY_S)
-    try:
-        found = Broker(socket_path).ask_json("GET", f"/v1/usage?since={since:.0f}")
-    except UnexpectedReply as exc:
-        remedy = f"Name the administrators' socket, {_WHOSE}: --socket"
-        raise ConfigError.one("--socket", "", f"{socket_path} tells no usage: {exc.detail}", remedy) from exc
-    except BrokerUnavailable as exc:
-        if isinstance(exc.__cause__, PermissionError):
-            raise AuthorizationRefused(socket_path, f"the administrators' socket is {_WHOSE}") from exc
-        raise
+    with adminsocket.opened(socket_path) as broker:
+        found = broker.ask_json("GET", f"/v1/usage?since={since:.0f}")
     rows: list[Mapping[str, Any]] = found["usage"]
     return rows
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from urllib.parse import quote
 
+from qrmi_broker import adminsocket
 from qrmi_broker.slurm import controller
-from qrmi_core import protocol, variables
 from qrmi_core.cli import show
-from qrmi_core.client import Broker
-from qrmi_core.errors import ConfigError, ResourceUnavailable, UnexpectedReply, shown
+from qrmi_core.errors import AuthorizationRefused, ConfigError, ResourceUnavailable, UnexpectedReply, shown
 
 PREFIX = "qrmi_drain:"
 """A reservation is called ``qrmi_drain:<resource>:<reason>``: Slurm has no other place for a reason that users see and
@@ -27,8 +25,9 @@ def drain(name: str, reason: str, socket: str | None, *, is_broker_asked: bool) 
     fail on its node. Without licences its refusal is all there is. A second call changes nothing.
 
     Raises:
-        ConfigError: there is no such resource, or no reason.
+        ConfigError: there is no such resource, or no reason, or the socket is the one for jobs.
         ResourceUnavailable: Slurm or the broker refused or did not answer.
+        AuthorizationRefused: the socket is not for this user.
     """
     written = _as_name(reason)
     total = controller.licences().get(name)
@@ -47,6 +46,7 @@ def resume(name: str, socket: str | None) -> int:
 
     Raises:
         ResourceUnavailable: Slurm refused or did not answer, or the broker does not where it has to.
+        AuthorizationRefused, ConfigError: so does the socket, as not for this user or for jobs.
     """
     held = controller.reservations(f"{PREFIX}{name}:")
     for one in held:
@@ -54,13 +54,14 @@ def resume(name: str, socket: str | None) -> int:
     has_licences = bool(held) or name in controller.licences()
     is_told = False
     try:
-        is_told = name in _broker(socket).ask_json("GET", "/v1/health")["drained"]
+        with adminsocket.opened(socket) as broker:
+            is_told = name in broker.ask_json("GET", "/v1/health")["drained"]
         if is_told or not has_licences:
             _ask(socket, name, "resume", None)
-    except ResourceUnavailable as exc:
+    except (ResourceUnavailable, AuthorizationRefused, ConfigError) as exc:
         if not has_licences:
             raise
-        _say(f"the broker was not asked whether it refuses {name} too: {exc.detail}")
+        _say(f"the broker was not asked whether it refuses {name} too: {exc.sentence()}")
     show(f"{name}: {'resumed' if held or is_told else 'was not drained'}\n")
     return 0
 
@@ -100,16 +101,13 @@ def _reserve(name: str, written: str, total: int, reason: str) -> None:
 
 def _ask(socket: str | None, name: str, verb: str, document: object) -> None:
     try:
-        _broker(socket).ask("POST", f"/v1/resources/{quote(name, safe='')}/{verb}", body=json.dumps(document).encode())
+        with adminsocket.opened(socket) as broker:
+            broker.ask("POST", f"/v1/resources/{quote(name, safe='')}/{verb}", body=json.dumps(document).encode())
     except UnexpectedReply as exc:
         if f"there is no resource {name!r}" not in exc.detail:
             raise
         remedy = "There are: `qrmi resources`, `scontrol show licenses`"
         raise ConfigError.one("qrmi slurm", "", f"neither Slurm nor the broker knows {name!r}", remedy) from exc
-
-
-def _broker(socket: str | None) -> Broker:
-    return Broker(socket or os.environ.get(variables.ADMIN_SOCKET) or protocol.ADMIN_SOCKET)
 
 
 def _say(text: str) -> None:
