@@ -23,7 +23,8 @@ TESTS = Path(__file__).parents[1]
 if __name__ == "__main__":
     sys.path.insert(0, str(TESTS))
 
-from broker.daemon import BIN, Daemon, fake, short_folder, vendor_log  # noqa: E402
+from broker.daemon import BIN, INSTALLED, Daemon, fake, short_folder, vendor_log  # noqa: E402
+from broker.hooked.sitehooks import CLOSED  # noqa: E402
 from broker.munged import Munged  # noqa: E402
 from broker.site import certificates, free_port  # noqa: E402
 
@@ -59,7 +60,7 @@ class Cluster(Jobs):
             "SLURM_CONF": str(self.conf),
             "HOME": str(self.work),
         }
-        self.service = folder / "service"
+        self.service, self.closed = folder / "service", folder / "closed"
         self.munged = Munged(folder / "munge")
         self.controller = Child(["slurmctld", "-D"], folder / "log" / "ctld.out", self.environment)
         self.slurmds = {
@@ -120,7 +121,8 @@ class Cluster(Jobs):
 
     def start_daemon(self, name: str) -> None:
         """Start the broker or the relay of a node."""
-        self.daemons[name].start(SLURM_CONF=str(self.conf))
+        plugins = os.pathsep.join(map(str, (INSTALLED, INSTALLED.with_name("hooked"))))
+        self.daemons[name].start(**{"SLURM_CONF": str(self.conf), "PYTHONPATH": plugins, CLOSED: str(self.closed)})
 
     def start_controller(self) -> None:
         """Start slurmctld, and wait until it listens."""
@@ -162,7 +164,8 @@ class Cluster(Jobs):
         ((service or self.service) / f"{how}-{verb}").touch()
 
     def answer(self) -> None:
-        """Let the vendors answer again."""
+        """Let the vendors answer again, and the site give what it has."""
+        self.closed.unlink(missing_ok=True)
         for pattern in ("hang-*", "fail-*", "crash-*", "lose-*"):
             for path in (*self.service.glob(pattern), *self.other.glob(pattern)):
                 path.unlink()

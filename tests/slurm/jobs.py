@@ -61,7 +61,7 @@ class Jobs:
             **identity,
         )
 
-    def start(self, *words: str, **environment: str) -> subprocess.Popen:
+    def begin(self, *words: str, **environment: str) -> subprocess.Popen:
         """The same, and do not wait for its end."""
         return subprocess.Popen(
             words,

@@ -29,6 +29,7 @@ FAILURES = {
     "acquire crashes": Failure("qrmi: fez: its backend failed: RuntimeError in acquire: acquire: [redacted]"),
     "acquire hangs": Failure("qrmi: fez: not granted within 2 s: submit again later", timeout_s=2),
     "the key is wrong": Failure(AUTH),
+    "vetoed": Failure("qrmi: fez: not authorised: project closed. Ask the administrators of this site"),
     "drained": Failure("qrmi: fez: unavailable: drained: calibration until 14:00. Try again later"),
     "busy": Failure("qrmi: fez: still held by others: 2 s waited, held by job ", timeout_s=2),
     "broker down": Failure("qrmi: fez: node n1: broker on "),
@@ -53,6 +54,8 @@ def arrange(cluster: Cluster, failure: str) -> None:
         cluster.hang("acquire", how=failure.split()[1].rstrip("s").replace("crashe", "crash"))
     elif failure == "the key is wrong":
         (cluster.service / "api_key").write_text("canary-another")
+    elif failure == "vetoed":
+        cluster.closed.write_text("project closed")
     elif failure == "drained":
         cluster.broker.admin().ask("POST", "/v1/resources/fez/drain", body=b'{"reason": "calibration until 14:00"}')
     elif failure == "busy":
@@ -71,6 +74,14 @@ def broken(request, cluster):
     cluster.broker.admin().ask("POST", "/v1/resources/fez/resume")
 
 
+WAYS = {
+    "sbatch": "sbatch",
+    "srun on one node": "srun -n4 --qpu={qpu} echo RAN",
+    "srun on two nodes": "srun -n8 -N2 --qpu={qpu} echo RAN",
+    "salloc": "salloc -n2 --qpu={qpu} srun -n2 echo RAN",
+}
+
+
 def check(output: str, failure: Failure) -> None:
     """One line of ours, as it should be, and no sign of the user's program."""
     assert 1 == len(ours(output)), output
@@ -79,14 +90,6 @@ def check(output: str, failure: Failure) -> None:
     assert len(line) <= 200
     assert "RAN" not in output
     assert "canary" not in output
-
-
-WAYS = {
-    "sbatch": "sbatch",
-    "srun on one node": "srun -n4 --qpu={qpu} echo RAN",
-    "srun on two nodes": "srun -n8 -N2 --qpu={qpu} echo RAN",
-    "salloc": "salloc -n2 --qpu={qpu} srun -n2 echo RAN",
-}
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -127,22 +130,33 @@ def busy(cluster):
     return cluster, hold(cluster)
 
 
-def test_a_job_that_is_cancelled_while_it_waits_ends_at_once(busy):
-    """scancel has no effect until the lane is free, and then the cancelled job starts."""
+def request(cluster: Cluster, holder: str) -> str:
+    """The job that waits behind *holder*, once there is one."""
+    return until(lambda: next((job for job in cluster.leases() if job != holder), None), "the request")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_job_that_is_cancelled_while_it_waits_ends_at_once(busy, way):
+    """scancel has no effect until the lane is free, and then the cancelled job starts; or it keeps what it had."""
     cluster, holder = busy
     before = cluster.counts()
-    job = cluster.sbatch("--qpu=fez", script="echo RAN")
-    until(lambda: job in cluster.leases(), "the request")
+    if way == "sbatch":
+        job, srun = cluster.sbatch("--qpu=other:exclusive,fez", script="echo RAN"), None
+        request(cluster, holder)
+    else:
+        srun = cluster.begin(*WAYS[way].format(qpu="other:exclusive,fez").split())
+        job = request(cluster, holder)
     started = time.monotonic()
     cluster.run("scancel", job)
     cluster.wait(job, "CANCELLED", within_s=10)
+    output = cluster.output(job) if srun is None else srun.communicate(timeout=30)[0]
 
     assert time.monotonic() - started < 5
-    lines = cluster.output(job).splitlines()
-    assert ["qrmi: fez: the job was cancelled while it waited: nothing was started"] == ours("\n".join(lines))
-    assert "RAN" not in lines
+    check(output, Failure("qrmi: other,fez: the job was cancelled while it waited: nothing was started"))
     until(lambda: [holder] == cluster.leases(), "only the other's lease is left", 5)
     assert before == cluster.counts()
+    assert "" == cluster.drain_reasons()
+    assert 0 == cluster.run("srun", "--qpu=other:exclusive", "true").returncode
 
 
 def test_a_job_that_waits_starts_when_the_lane_is_free(busy):
