@@ -14,6 +14,7 @@
 #define ANSWER_MS 10000		/* the broker answers within 2 s; the rest is for a relay that must connect */
 #define GRACE_MS 2000		/* so that the broker's own word on a busy resource comes before ours */
 #define RELEASE_MS 2000
+#define FIRST_WORD_S 3		/* so that the broker's first word, which takes 2 s at most, is heard */
 
 struct asking {
 	const struct conf *conf;
@@ -23,6 +24,7 @@ struct asking {
 	struct run run;
 	int64_t deadline_ms;
 	bool is_over;			/* the job is ending */
+	int over_s;			/* since when */
 	bool is_abandoned;		/* by us, while it may still be granted */
 };
 
@@ -108,6 +110,14 @@ static int is_cancelled(void *arg)
 	if (run_load(asking->job_id, false, &now, why, sizeof(why)) == 0)
 		asking->is_over = run_is_over(&now) || now.restart_count != asking->run.restart_count;
 	return asking->is_over;
+}
+
+/* The same while an answer is awaited. The first one names the lease, without which nobody could give it back. */
+static int may_leave(void *arg)
+{
+	struct asking *asking = arg;
+
+	return is_cancelled(asking) && (asking->lease->id[0] || asking->over_s++ >= FIRST_WORD_S);
 }
 
 static bool load_run(struct asking *asking)
@@ -209,7 +219,7 @@ static void converse(struct asking *asking, const char *body, bool is_batch)
 		error = length < 0 || (size_t) length >= sizeof(target) ? EMSGSIZE :
 			broker_ask(asking->conf->admin_path, lease->id[0] ? "GET" : "POST", target,
 				   lease->id[0] ? "" : body,
-				   answer_ms < asking->deadline_ms ? answer_ms : asking->deadline_ms, is_cancelled,
+				   answer_ms < asking->deadline_ms ? answer_ms : asking->deadline_ms, may_leave,
 				   asking, &lease->reply);
 		is_last = take_reply(asking, error);
 		if (!is_last) {

@@ -213,6 +213,10 @@ class Cluster(Jobs):
         """The jobs that hold leases, or wait for them; refusals are remembered for a while, and are none."""
         return [one["job_id"] for one in self.broker.leases() if one["state"] != "failed"]
 
+    def open_tasks(self) -> int:
+        """How many tasks the broker has written down that have not ended."""
+        return self.broker.admin().ask_json("GET", "/v1/health")["open_tasks"]
+
     def node_log(self, name: str = "n1") -> str:
         """What slurmd and its slurmstepds said."""
         return (self.folder / "log" / f"d.{name}.log").read_text(errors="replace")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,14 @@ from slurm.jobs import ours
 FORGED = "_SLURM_SPANK_OPTION_qrmi_qpu"
 HELD = "echo $SLURM_JOB_ID >> order; until [ -e go ]; do sleep 0.05; done"
 """A script that tells that it has started, and ends when it may."""
+REACHED = {
+    "acquire": lambda cluster, job: job in cluster.leases(),
+    "task_start": lambda cluster, job: cluster.open_tasks(),
+    "release": lambda cluster, job: "task COMPLETED" in cluster.output(job),
+}
+"""How it shows that the next thing to happen to a job is the verb."""
+STUCK_S = 3.0
+"""How long a vendor does not answer: the scheduler looks for work several times."""
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +83,30 @@ def test_two_jobs_on_one_lane_run_one_after_the_other(cluster):
     sessions = [one["event"] for one in cluster.vendor(resource="one") if one["event"].startswith("session")]
     assert ["session.opened", "session.closed"] * 2 == sessions[-4:]
     assert before + 2 == cluster.counts()[0]
+
+
+@pytest.mark.parametrize("verb", ["acquire", "task_start", "release"])
+def test_a_lane_is_not_given_on_before_its_session_is_closed(cluster, verb):
+    """The next job shares the device with a request of a cancelled one that is still under way at the vendor."""
+    before = len(cluster.vendor(resource="one"))
+    cluster.hang(verb)
+    first = cluster.sbatch("--qpu=one", script="work first; sleep 600")
+    until(lambda: REACHED[verb](cluster, first), "the first job is at the vendor")
+    cluster.run("scancel", first)
+    second = cluster.sbatch("--qpu=one", script="work second")
+    waits(cluster, second)
+    time.sleep(STUCK_S)
+    assert "PENDING" == cluster.state(second)
+    cluster.answer()
+
+    assert "COMPLETED" == cluster.wait(second), cluster.output(second)
+    events = [(one["event"], one.get("token")) for one in cluster.vendor(resource="one")[before:]]
+    (_, one), (_, other) = [event for event in events if event[0] == "session.opened"]
+    task = ("task.started", None)
+    assert [
+        *(("session.opened", one), *[task] * (verb != "acquire"), ("session.closed", one)),
+        *(("session.opened", other), task, ("session.closed", other)),
+    ] == [event for event in events if event[0] != "task.stopped"]
 
 
 def test_an_exclusive_job_is_not_starved(cluster):
