@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -54,6 +55,14 @@ def closed(folder, within_s: float = 5.0) -> int:
     return 0
 
 
+def until_forgotten(daemon) -> None:
+    """What was told is not told again at each start."""
+    deadline = time.monotonic() + 5.0
+    while any((daemon.folder / "run" / "watched").iterdir()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_a_lease_ends_with_the_process_that_asked_for_it(daemon, folder):
     """A batch step that was killed holds its lane until somebody notices, a minute later."""
     with asking(daemon, "/v1/leases?watch=1") as process:
@@ -81,6 +90,53 @@ def test_a_process_that_lives_keeps_its_lease(daemon, folder):
         assert 0 == closed(folder / "service", within_s=1.0)
 
 
+def test_a_daemon_that_starts_again_watches_on(daemon, folder):
+    """A crash of the broker between a job's start and its slurmstepd's death costs the lane half a minute."""
+    with asking(daemon, "/v1/leases?watch=1") as process:
+        daemon.kill()
+        daemon.start()
+        assert 0 == closed(folder / "service", within_s=1.0)
+        process.kill()
+        process.wait()
+
+        assert 1 == closed(folder / "service")
+    until_forgotten(daemon)
+
+
+def test_a_death_that_nobody_saw_is_noticed_at_the_next_start(daemon, folder):
+    """Whatever dies while the broker is restarted keeps its lane."""
+    with asking(daemon, "/v1/leases?watch=1") as process:
+        daemon.stop()
+        process.kill()
+        process.wait()
+    daemon.start()
+
+    assert 1 == closed(folder / "service")
+    until_forgotten(daemon)
+
+
+@pytest.mark.parametrize(
+    ("what", "by", "count"),
+    [
+        (r" \d+ ", " 1 ", 1),
+        (r" \d+ ", " hidden ", 0),
+        (r" \d+$", " 1", 0),
+        (r"^\d+", "999999999999999999999", 0),
+        (r".*", "", 0),
+    ],
+    ids=["used again", "not shown", "another namespace", "no number", "full disk"],
+)
+def test_only_a_process_that_has_ended_ends_a_lease(daemon, folder, what, by, count):
+    """A job that lives loses its lease at a restart; or a stranger with the number of a dead one keeps it."""
+    with asking(daemon, "/v1/leases?watch=1"):
+        daemon.stop()
+        (path,) = (daemon.folder / "run" / "watched").iterdir()
+        path.write_text(re.sub(what, by, path.read_text(), count=1, flags=re.MULTILINE))
+        daemon.start()
+
+        assert count == closed(folder / "service", within_s=5.0 if count else 1.0)
+
+
 @pytest.fixture
 def site(folder):
     """A broker and a relay that run."""
@@ -95,6 +151,17 @@ def site(folder):
 def test_a_relay_watches_for_the_broker(site):
     """The broker cannot see the processes of other nodes, so their leases outlive them."""
     with asking(site.relay, "/v1/leases?watch=1") as process:
+        process.kill()
+        process.wait()
+
+        assert 1 == closed(site.service)
+
+
+def test_a_relay_that_starts_again_watches_on(site):
+    """The leases of a node outlive their processes as soon as its relay was restarted."""
+    with asking(site.relay, "/v1/leases?watch=1") as process:
+        site.relay.kill()
+        site.relay.start()
         process.kill()
         process.wait()
 

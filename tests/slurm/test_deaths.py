@@ -26,6 +26,7 @@ class Running:
 
     cluster: Cluster
     id: str
+    node: str
 
     def kill(self, step: str) -> None:
         """Kill the slurmstepds of a step."""
@@ -46,13 +47,14 @@ class Running:
 
 @pytest.fixture
 def job(request, cluster) -> Running:
-    """A job on n2, where there is a relay, with a program of the user's and a step; it has the lease of `fez`."""
+    """A job with a program of the user's and a step; it has the lease of `fez`. By default on n2, where a relay is."""
+    node = getattr(request, "param", "n2")
     script = "sleep 611 & echo $! > program; srun --overlap sleep 600; touch step-ended; wait"
     (cluster.work / "program").unlink(missing_ok=True)
-    made = cluster.sbatch("-w", "n2", "-t", "5", "--requeue", "--qpu=fez", script=script)
+    made = cluster.sbatch("-w", node, "-t", "5", "--requeue", "--qpu=fez", script=script)
     until(lambda: cluster.steps(made, "0"), "the step runs")
     until((cluster.work / "program").exists, "the program runs")
-    return Running(cluster, made)
+    return Running(cluster, made, node)
 
 
 def kill_slurmd(job: Running) -> None:
@@ -194,6 +196,21 @@ def test_a_lease_that_is_no_longer_needed_is_released_once(event, job):
     cluster.end_jobs(60.0)
     assert closed + 1 == cluster.counts()[1]
     assert opened == cluster.counts()[0]
+
+
+@pytest.mark.parametrize("is_away", [False, True], ids=["before", "meanwhile"])
+@pytest.mark.parametrize("job", ["n1", "n2"], indirect=True, ids=["broker", "relay"])
+def test_a_restart_does_not_hide_the_death_of_a_batch_step(job, is_away):
+    """Who watched was restarted: the lane is lost until Slurm itself notices, a minute later."""
+    cluster, daemon = job.cluster, job.cluster.daemons[job.node]
+    opened, closed = cluster.counts()
+    daemon.kill()
+    if is_away:
+        job.kill("batch")
+    cluster.start_daemon(job.node)
+    if not is_away:
+        job.kill("batch")
+    until(lambda: cluster.counts() == (opened, closed + 1), "the session is closed", 5.0)
 
 
 def test_a_requeued_job_is_a_new_run(job):

@@ -1,7 +1,7 @@
 """Watching the process that asked for a lease: when a batch step dies by force, Slurm says so after a minute or later.
 
 It lives behind the administrators' socket of broker and relay alike, because only there the kernel knows the process,
-and ends the lease by that same socket.
+and ends the lease by that same socket. Who is watched is written down beside the sockets, for the next start.
 """
 
 from __future__ import annotations
@@ -10,15 +10,18 @@ import asyncio
 import os
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 from aiohttp import web
 from attrs import define, field
 
 from qrmi_broker.answers import Handler
+from qrmi_broker.watchlist import Watchlist
 from qrmi_core import log
 
 LEASE_HEADER = "Qrmi-Lease"
@@ -30,19 +33,24 @@ _CREDENTIALS = struct.Struct("3i")
 
 _log = log.logger(part="deathwatch")
 
-Then = Callable[[], Awaitable[None]]
+Then = Callable[[], Coroutine[Any, Any, None]]
 
 
 def attach(app: web.Application, admin_path: Path) -> None:
     """Let ``POST /v1/leases?watch=1`` of *app*, which is behind the socket *admin_path*, watch who asks."""
-    watch = Deathwatch()
+    watch, known = Deathwatch(), Watchlist(admin_path.with_name("watched"))
+
+    async def tell(lease: str) -> None:
+        if await _release(admin_path, lease):
+            known.remove(lease)
 
     @web.middleware
     async def watching(request: web.Request, handler: Handler) -> web.StreamResponse:
         is_wanted = request.method == "POST" and request.path == "/v1/leases" and request.query.get("watch") == "1"
-        handle = _opened(request) if is_wanted else None
-        if handle is None:
+        asking = _opened(request) if is_wanted else None
+        if asking is None:
             return await handler(request)
+        pid, handle = asking
         try:
             answer = await handler(request)
         except BaseException:
@@ -52,30 +60,40 @@ def attach(app: web.Application, admin_path: Path) -> None:
         if lease is None:
             os.close(handle)
         else:
-            watch.add(handle, lease, lambda: _release(admin_path, lease))
+            known.add(lease, pid)
+            watch.add(handle, partial(tell, lease))
         return answer
+
+    async def watch_on(_: web.Application) -> None:
+        for lease, pid, handle in known.read():
+            _log.info("death.watched_on", lease=lease, pid=pid, is_over=handle is None)
+            if handle is None:
+                watch.begin(partial(tell, lease))
+            else:
+                watch.add(handle, partial(tell, lease))
 
     async def close(_: web.Application) -> None:
         watch.close()
 
     app.middlewares.append(watching)
+    app.on_startup.append(watch_on)
     app.on_shutdown.append(close)
 
 
-def _opened(request: web.Request) -> int | None:
-    """A pidfd of the process that connected; None where it cannot be watched."""
+def _opened(request: web.Request) -> tuple[int, int] | None:
+    """The process that connected, and a pidfd of it; None where it cannot be watched."""
     connection = request.get_extra_info("socket")
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     pid = int(_CREDENTIALS.unpack(raw)[0])  # 0: it lives in a pid namespace that we cannot see
     try:
-        return os.pidfd_open(pid) if pid else None
+        return (pid, os.pidfd_open(pid)) if pid else None
     except OSError as exc:
         _log.warning("death.unwatched", pid=pid, error=str(exc))
         return None
 
 
-async def _release(admin_path: Path, lease: str) -> None:
-    """End the lease *lease*; nothing happens if it has ended."""
+async def _release(admin_path: Path, lease: str) -> bool:
+    """End the lease *lease*; nothing happens if it has ended. Whether the broker knows now."""
     for pause_s in _PAUSES_S:
         await asyncio.sleep(pause_s)
         with suppress(aiohttp.ClientError, OSError):
@@ -85,8 +103,9 @@ async def _release(admin_path: Path, lease: str) -> None:
                 session.delete(f"http://qrmid/v1/leases/{lease}", params={"reason": REASON}) as answer,
             ):
                 if answer.ok:
-                    return
+                    return True
     _log.warning("death.untold", lease=lease)
+    return False
 
 
 @define(eq=False)
@@ -96,16 +115,20 @@ class Deathwatch:
     _handles: set[int] = field(factory=set)
     _ending: set[asyncio.Future[None]] = field(factory=set)
 
-    def add(self, handle: int, lease: str, then: Then) -> None:
+    def add(self, handle: int, then: Then) -> None:
         """Call *then* when the process of the pidfd *handle* has ended; *handle* is ours from now on."""
         self._handles.add(handle)
-        asyncio.get_running_loop().add_reader(handle, self._ended, handle, lease, then)
+        asyncio.get_running_loop().add_reader(handle, self._ended, handle, then)
 
-    def _ended(self, handle: int, lease: str, then: Then) -> None:
-        self._drop(handle)
+    def begin(self, then: Then) -> None:
+        """Call *then* at once: its process ended before."""
         ending = asyncio.ensure_future(then())
         self._ending.add(ending)
         ending.add_done_callback(self._ending.discard)
+
+    def _ended(self, handle: int, then: Then) -> None:
+        self._drop(handle)
+        self.begin(then)
 
     def _drop(self, handle: int) -> None:
         self._handles.discard(handle)
