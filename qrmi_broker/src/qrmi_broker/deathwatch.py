@@ -30,6 +30,8 @@ REASON = "its batch step died"
 _PAUSES_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """A broker that is being restarted is asked again."""
 _CREDENTIALS = struct.Struct("3i")
+_ASKING = "asking"
+"""Of a request: the process that made it, and a pidfd of it."""
 
 _log = log.logger(part="deathwatch")
 
@@ -44,24 +46,27 @@ def attach(app: web.Application, admin_path: Path) -> None:
         if await _release(admin_path, lease):
             known.remove(lease)
 
+    async def begin(request: web.Request, answer: web.StreamResponse) -> None:
+        """Before a word of *answer* is sent: who reads it may be gone, and so may we."""
+        lease = answer.headers.get(LEASE_HEADER)
+        if lease is not None and _ASKING in request:
+            pid, handle = request.pop(_ASKING)
+            known.add(lease, pid)
+            watch.add(handle, partial(tell, lease))
+
     @web.middleware
     async def watching(request: web.Request, handler: Handler) -> web.StreamResponse:
         is_wanted = request.method == "POST" and request.path == "/v1/leases" and request.query.get("watch") == "1"
         asking = _opened(request) if is_wanted else None
         if asking is None:
             return await handler(request)
-        pid, handle = asking
+        request[_ASKING] = asking
         try:
-            answer = await handler(request)
-        except BaseException:
-            os.close(handle)
-            raise
-        lease = answer.headers.get(LEASE_HEADER)
-        if lease is None:
-            os.close(handle)
-        else:
-            known.add(lease, pid)
-            watch.add(handle, partial(tell, lease))
+            answer = await handler(request)  # a relay sends it in there
+            await begin(request, answer)
+        finally:
+            if _ASKING in request:
+                os.close(request.pop(_ASKING)[1])
         return answer
 
     async def watch_on(_: web.Application) -> None:
@@ -76,6 +81,7 @@ def attach(app: web.Application, admin_path: Path) -> None:
         watch.close()
 
     app.middlewares.append(watching)
+    app.on_response_prepare.append(begin)
     app.on_startup.append(watch_on)
     app.on_shutdown.append(close)
 
