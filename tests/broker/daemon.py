@@ -16,6 +16,8 @@ from typing import Any
 from qrmi_core import Opening
 from qrmi_core.client import Broker
 
+from .users import User
+
 INSTALLED = Path(__file__).with_name("installed")
 BIN = Path(sys.executable).parent
 KEY = "canary-4b1d90c7a2"
@@ -27,6 +29,7 @@ class Daemon:
 
     def __init__(self, folder: Path, resources: list[dict], **options: str) -> None:
         self.folder, self.options = folder, options
+        self.qrmid, self.identity = BIN / "qrmid", {}
         for name in ("state", "run", "bin"):
             (folder / name).mkdir(mode=0o700, exist_ok=True)
         (folder / "run").chmod(0o755)
@@ -52,7 +55,7 @@ class Daemon:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    str(BIN / "qrmid"),
+                    str(self.qrmid),
                     *("--config", str(self.config), "--state-dir", str(self.folder / "state")),
                     *("--run-dir", str(self.folder / "run"), *known, *words),
                 ],
@@ -61,9 +64,16 @@ class Daemon:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                **self.identity,
             )
         self.wait_until_ready()
         return self
+
+    def run_as(self, user: User, qrmid: Path) -> None:
+        """From the next start on be this user, who can run *qrmid*; what is there becomes his."""
+        self.qrmid, self.identity = qrmid, {"user": user.uid, "group": user.gid, "extra_groups": []}
+        for path in (self.config, *(self.folder / name for name in ("state", "run"))):
+            os.chown(path, user.uid, user.gid)
 
     def wait_until_ready(self, deadline_s: float = 30.0) -> None:
         """Until it answers, or has ended."""

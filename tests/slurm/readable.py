@@ -1,46 +1,65 @@
-"""An interpreter with `qrun` that every user can run: the one of the tests may lie where only root can read."""
+"""An interpreter and our commands for every user: those of the tests may lie where only root can read."""
 
 from __future__ import annotations
 
+import importlib
 import re
 import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
-
-import qrmi_core
 
 _LEFT_OUT = shutil.ignore_patterns(
     *("site-packages", "dist-packages", "__pycache__", "test", "tests", "idlelib", "tkinter", "ensurepip", "config-*")
 )
-_QRUN = """\
+_COMMAND = """\
 #!/bin/sh
-LD_LIBRARY_PATH={lib} PYTHONHOME={home} PYTHONPATH={packages} \\
-exec {python} -P -c 'import sys; from qrmi_core.cli import qrun; sys.exit(qrun())' "$@"
+LD_LIBRARY_PATH={folder}/lib PYTHONHOME={folder} PYTHONPATH={folder}/packages \\
+exec {folder}/python -P -c 'import sys; from {module} import {attr}; sys.exit({attr}())' "$@"
 """
 
 
-def install(folder: Path) -> Path:
-    """Copy the interpreter, the core and what it needs into *folder*; where `qrun` lies then, and nothing else."""
+def install(folder: Path, *distributions: str, also: Sequence[Path] = ()) -> Path:
+    """Copy the interpreter, our *distributions*, what they need and the content of *also* into *folder*.
+
+    Returns:
+        The folder with their commands.
+    """
     lib, packages, commands = folder / "lib", folder / "packages", folder / "bin"
     for one in (lib, packages, commands):
         one.mkdir(parents=True)
     stdlib = Path(sysconfig.get_path("stdlib"))
-    shutil.copytree(stdlib, folder / sys.platlibdir / stdlib.name, ignore=_LEFT_OUT, dirs_exist_ok=True)
+    _merge(stdlib, folder / sys.platlibdir / stdlib.name)
     shutil.copy(Path(sys.executable).resolve(), folder / "python")
     for one in Path(sysconfig.get_config_var("LIBDIR")).glob(f"libpython{sysconfig.get_python_version()}*.so*"):
         shutil.copy(one, lib)
-    for name in _needed("qrmi-core"):
-        _copy(metadata.distribution(name), packages)
-    shutil.copytree(Path(qrmi_core.__file__).parent, packages / "qrmi_core", ignore=_LEFT_OUT, dirs_exist_ok=True)
-    qrun = commands / "qrun"
-    qrun.write_text(_QRUN.format(lib=lib, home=folder, packages=packages, python=folder / "python"))
-    qrun.chmod(0o755)
+    for name in sorted({other for one in distributions for other in _needed(one)}):
+        found = metadata.distribution(name)
+        _copy(found, packages)
+        if name.startswith("qrmi-"):  # perhaps it is installed in place
+            module = importlib.import_module(name.replace("-", "_"))
+            shutil.copytree(
+                Path(module.__file__).parent, packages / module.__name__, ignore=_LEFT_OUT, dirs_exist_ok=True
+            )
+            _write_commands(found, folder)
+    for one in also:
+        _merge(one, packages)
     subprocess.run(["chmod", "-R", "a+rX", str(folder)], check=True, timeout=60)
     return commands
+
+
+def _merge(source: Path, target: Path) -> None:
+    shutil.copytree(source, target, ignore=_LEFT_OUT, dirs_exist_ok=True)
+
+
+def _write_commands(distribution: metadata.Distribution, folder: Path) -> None:
+    for one in distribution.entry_points.select(group="console_scripts"):
+        path = folder / "bin" / one.name
+        path.write_text(_COMMAND.format(folder=folder, module=one.module, attr=one.attr))
+        path.chmod(0o755)
 
 
 def _needed(name: str, known: frozenset[str] = frozenset()) -> Iterator[str]:

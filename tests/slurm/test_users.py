@@ -25,7 +25,7 @@ WAYS = {
 @pytest.fixture(scope="module")
 def commands(booted) -> Path:
     """Where a `qrun` is that he can run."""
-    return readable.install(booted.folder / "readable")
+    return readable.install(booted.folder / "readable", "qrmi-core")
 
 
 @pytest.fixture

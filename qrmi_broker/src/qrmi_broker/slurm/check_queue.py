@@ -10,6 +10,7 @@ from pathlib import Path
 from qrmi_broker.slurm import controller, drains, licences
 from qrmi_broker.slurm.finding import Finding, note, ok, wrong
 from qrmi_core.config import Config
+from qrmi_core.errors import ResourceUnavailable
 
 _GENERATE = "Run `qrmi slurm licenses --output-dir {}`"
 
@@ -115,12 +116,29 @@ def sight(settings: controller.Settings, socket: str) -> Iterator[Finding]:
         owner = pwd.getpwuid(Path(socket).stat().st_uid).pw_name
     except (OSError, KeyError):
         return
-    if hidden and owner not in ("root", settings.slurm_user):
+    try:
+        is_shown_all = not hidden or owner in ("root", settings.slurm_user) or _is_operator(owner, settings)
+    except ResourceUnavailable as exc:
+        yield wrong("sight", exc.detail, "Start slurmdbd, or run this on a host that reaches it")
+        return
+    if is_shown_all:
+        yield ok("sight", f"{owner}, who runs the broker, sees all jobs")
+    else:
         text = f"PrivateData hides other users' jobs from {owner}, who runs the broker: it cannot see which have ended"
         remedy = f"Run qrmid as {settings.slurm_user}, or take `jobs` out of PrivateData in slurm.conf"
-        yield wrong("sight", text, remedy)
-    else:
-        yield ok("sight", f"{owner}, who runs the broker, sees all jobs")
+        level = f", or: sacctmgr modify user {owner} set AdminLevel=Operator" if _has_levels(settings) else ""
+        yield wrong("sight", text, remedy + level)
+
+
+def _has_levels(settings: controller.Settings) -> bool:
+    return settings.facts.get("AccountingStorageType") == "accounting_storage/slurmdbd"
+
+
+def _is_operator(user: str, settings: controller.Settings) -> bool:
+    if not _has_levels(settings):
+        return False
+    level = controller.ask("sacctmgr", "-nP", "show", "user", user, "format=AdminLevel")
+    return level.strip() in ("Operator", "Administrator")
 
 
 def _text(path: Path) -> str | None:
