@@ -130,9 +130,21 @@ def busy(cluster):
     return cluster, hold(cluster)
 
 
-def request(cluster: Cluster, holder: str) -> str:
-    """The job that waits behind *holder*, once there is one."""
-    return until(lambda: next((job for job in cluster.leases() if job != holder), None), "the request")
+def cancelled(cluster: Cluster, way: str, qpu: str, *others: str) -> str:
+    """Start a job so, cancel it as soon as the broker knows of it beside *others*; what it printed."""
+    if way == "sbatch":
+        process, job = None, cluster.sbatch(f"--qpu={qpu}", script="echo RAN")
+    else:
+        process = cluster.begin(*WAYS[way].format(qpu=qpu).split())
+    job = until(lambda: next((job for job in cluster.leases() if job not in others), None), "the request")
+    started = time.monotonic()
+    cluster.run("scancel", job)
+    if process is None:
+        cluster.wait(job, "CANCELLED", "COMPLETING", within_s=10)
+        until(lambda: ours(cluster.output(job)), "its line", 10)
+    output = process.communicate(timeout=30)[0] if process else cluster.output(job)
+    assert time.monotonic() - started < 5
+    return output
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -140,23 +152,28 @@ def test_a_job_that_is_cancelled_while_it_waits_ends_at_once(busy, way):
     """scancel has no effect until the lane is free, and then the cancelled job starts; or it keeps what it had."""
     cluster, holder = busy
     before = cluster.counts()
-    if way == "sbatch":
-        job, srun = cluster.sbatch("--qpu=other:exclusive,fez", script="echo RAN"), None
-        request(cluster, holder)
-    else:
-        srun = cluster.begin(*WAYS[way].format(qpu="other:exclusive,fez").split())
-        job = request(cluster, holder)
-    started = time.monotonic()
-    cluster.run("scancel", job)
-    cluster.wait(job, "CANCELLED", within_s=10)
-    output = cluster.output(job) if srun is None else srun.communicate(timeout=30)[0]
+    output = cancelled(cluster, way, "other:exclusive,fez", holder)
 
-    assert time.monotonic() - started < 5
     check(output, Failure("qrmi: other,fez: the job was cancelled while it waited: nothing was started"))
     until(lambda: [holder] == cluster.leases(), "only the other's lease is left", 5)
     assert before == cluster.counts()
     assert "" == cluster.drain_reasons()
     assert 0 == cluster.run("srun", "--qpu=other:exclusive", "true").returncode
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_job_that_is_cancelled_while_the_vendor_hangs_ends_at_once(cluster, way):
+    """The session that the vendor opens afterwards is nobody's, and is kept; or the user waits for the vendor."""
+    before = cluster.counts()
+    cluster.hang("acquire")
+    output = cancelled(cluster, way, "fez")
+
+    check(output, Failure("qrmi: fez: the job was cancelled while it waited: nothing was started"))
+    assert before == cluster.counts()
+    cluster.answer()
+    until(lambda: (1, 1) == sessions(cluster, before), "the session is opened, and closed", 10)
+    until(lambda: not cluster.leases(), "no lease is left", 5)
+    assert "" == cluster.drain_reasons()
 
 
 def test_a_job_that_waits_starts_when_the_lane_is_free(busy):
