@@ -49,11 +49,12 @@ class Running:
 def job(request, cluster) -> Running:
     """A job with a program of the user's and a step; it has the lease of `fez`. By default on n2, where a relay is."""
     node = getattr(request, "param", "n2")
-    script = "sleep 611 & echo $! > program; srun --overlap sleep 600; touch step-ended; wait"
-    (cluster.work / "program").unlink(missing_ok=True)
+    step = "bash -c 'sleep 0.5; touch step; exec sleep 600'"  # Slurm hangs if it suspends a step at its start
+    script = f"sleep 611 & echo $! > program; srun --overlap {step}; touch step-ended; wait"
+    for name in ("program", "step"):
+        (cluster.work / name).unlink(missing_ok=True)
     made = cluster.sbatch("-w", node, "-t", "5", "--requeue", "--qpu=fez", script=script)
-    until(lambda: cluster.steps(made, "0"), "the step runs")
-    until((cluster.work / "program").exists, "the program runs")
+    until((cluster.work / "step").exists, "the program and the step run")
     return Running(cluster, made, node)
 
 
