@@ -93,7 +93,7 @@ class Reconciler:
         """Why *grant* must end now, if so."""
         is_overdue = time.time() > grant.expires_at
         if listing is None:
-            if self.obstacle is not None and grant.is_past_limit:
+            if self.scheduler.ends_at_limit and grant.is_past_limit:
                 return "its time limit passed"
             self._say_overdue(grant, is_overdue)
             return None

@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from attrs import field, frozen
 
@@ -75,6 +75,9 @@ class Listing:
 class Scheduler(Protocol):
     """Who knows which runs there are."""
 
+    ends_at_limit: ClassVar[bool]
+    """Whether a run cannot outlive the limit that it had when it asked; Slurm raises limits, and suspends."""
+
     async def listing(self) -> Listing:
         """Every job, of every user.
 
@@ -94,6 +97,8 @@ class Scheduler(Protocol):
 class NoScheduler:
     """Runs that nobody lists: they end when they are released, or at their limit."""
 
+    ends_at_limit: ClassVar[bool] = True
+
     async def listing(self) -> Listing:
         raise SchedulerUnavailable("there is no scheduler")
 
@@ -104,6 +109,8 @@ class NoScheduler:
 @frozen
 class Slurm:
     """Slurm, asked through its own commands."""
+
+    ends_at_limit: ClassVar[bool] = False
 
     squeue: str = "squeue"
     scontrol: str = "scontrol"
