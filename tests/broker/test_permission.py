@@ -238,3 +238,28 @@ def test_a_drain_needs_a_reason(daemon):
         assert 422 == connection.getresponse().status
         connection.close()
     daemon.ask("fez")
+
+
+def test_a_step_gets_what_its_run_has_and_no_more(new_daemon, folder):
+    """A step that names another resource by a known alias, or all lanes, would run on what it did not ask for."""
+    daemon = new_daemon(fake(folder / "fez"), fake(folder / "other", "other")).start()
+    granted = daemon.ask({"name": "fez", "alias": "q"}, "nowhere")
+    covered = [{"name": "fez", "alias": "q"}, "elsewhere"]
+    answer = daemon.ask(*covered)
+    assert granted["id"] == answer["id"]
+    assert {"nowhere", "elsewhere"} == {text.partition(":")[0] for text in answer["warnings"]}
+    for wanted, name in [
+        ({"name": "other", "alias": "q"}, "q=other"),
+        ({"name": "fez", "alias": "q", "exclusive": True}, "q=fez:exclusive"),
+        ("fez", "fez"),
+        ("other", "other"),
+    ]:
+        remedy = "name all resources in the --qpu of sbatch or salloc"
+        refused = daemon.post(
+            {
+                "run": {"uid": os.getuid(), "cluster": "c", "job_id": "1", "restart_count": 0, "start_time": 1001},
+                "resources": [{"name": wanted} if isinstance(wanted, str) else wanted],
+            }
+        )
+        assert f"{name}: this job's lease is on q=fez: {remedy}" == refused["message"]
+    assert [granted["id"]] == [one["id"] for one in daemon.leases()]

@@ -13,6 +13,7 @@ from attrs import field, frozen
 
 from qrmi_broker import jobenv, records
 from qrmi_broker.answers import as_json, wants_lines
+from qrmi_broker.broker import Broker
 from qrmi_broker.deathwatch import LEASE_HEADER
 from qrmi_broker.lease import Facts, Grant, Wanted
 from qrmi_broker.public import BROKER
@@ -73,7 +74,9 @@ async def ask(request: web.Request) -> web.Response:
     if not made.resources or not made.run.job_id or not 0 <= made.wait_s <= 86400:
         raise PayloadError("lease request", "$", "lacks a job id, resources or a sane wait_s", "Give all of them")
     grant = await request.app[BROKER].leases.ask(made.run, made.facts, made.resources, wait_s=made.wait_s)
-    return await _answer(request, grant)
+    if grant.failure is None and made.resources != grant.wanted:
+        _check_covers(grant, made.resources, request.app[BROKER])
+    return await _answer(request, grant, made.resources)
 
 
 async def show(request: web.Request) -> web.Response:
@@ -170,10 +173,10 @@ async def metrics(request: web.Request) -> web.Response:
 # -- answers
 
 
-async def _answer(request: web.Request, grant: Grant) -> web.Response:
+async def _answer(request: web.Request, grant: Grant, wanted: tuple[Wanted, ...] = ()) -> web.Response:
     if grant.work is not None and not grant.work.done():
         await asyncio.wait([grant.work], timeout=ANSWER_S)
-    found = await _found(request, grant)
+    found = await _found(request, grant, wanted)
     status = {"pending": 202, "failed": 409, "released": 410}.get(str(found["state"]), 200)
     headers = {LEASE_HEADER: grant.id}
     if wants_lines(request):
@@ -183,15 +186,17 @@ async def _answer(request: web.Request, grant: Grant) -> web.Response:
     return as_json(found, status=status, headers=headers)
 
 
-async def _found(request: web.Request, grant: Grant) -> dict[str, object]:
+async def _found(request: web.Request, grant: Grant, wanted: tuple[Wanted, ...]) -> dict[str, object]:
     broker = request.app[BROKER]
     found: dict[str, object] = {"id": grant.id, "state": grant.state}
-    names = {lease.resource for lease in grant.leases}
+    names, asked = {lease.resource for lease in grant.leases}, [one.name for one in (*grant.wanted, *wanted)]
     if grant.state == "granted":
         socket_path = request.get("socket_path", request.app[SOCKET])
         found["environment"] = await jobenv.environment(grant, broker.vendors, broker.tokens, socket_path)
         found["warnings"] = [
-            f"{one.name}: no such resource; the job goes on without it" for one in grant.wanted if one.name not in names
+            f"{name}: no such resource; the job goes on without it"
+            for name in dict.fromkeys(asked)
+            if name not in names
         ]
     if grant.failure is not None:
         sentence = getattr(grant.failure, "sentence", None)
@@ -199,6 +204,27 @@ async def _found(request: web.Request, grant: Grant) -> dict[str, object]:
         if hasattr(grant.failure, "sentence"):
             found["detail"] = protocol.document_of(grant.failure)  # type: ignore[arg-type]
     return found
+
+
+def _check_covers(grant: Grant, wanted: tuple[Wanted, ...], broker: Broker) -> None:
+    """A run has one grant, whatever its later steps ask for: they get what it has, and no more.
+
+    Raises:
+        HTTPConflict: a step names what the grant has not; the grant is as it was.
+    """
+    held = {one.alias or one.name: one for one in grant.wanted}
+    for one in wanted:
+        is_left_out = one.name not in broker.vendors and broker.config.unknown == "warn"
+        other = held.get(one.alias or one.name)
+        is_covered = other is not None and other.name == one.name and (other.exclusive or not one.exclusive)
+        if not (is_covered or is_left_out):
+            lease = ",".join(_text(other) for other in grant.wanted if other.name in broker.vendors)
+            remedy = "name all resources in the --qpu of sbatch or salloc"
+            raise web.HTTPConflict(text=f"{_text(one)}: this job's lease is on {lease}: {remedy}")
+
+
+def _text(one: Wanted) -> str:
+    return f"{one.alias}=" * (one.alias is not None) + one.name + ":exclusive" * one.exclusive
 
 
 def _lines(found: Mapping[str, object]) -> list[str]:
