@@ -111,13 +111,14 @@ def _srun(cluster, options: tuple[str, ...]) -> float:
 def _sbatch(cluster, options: tuple[str, ...]) -> float:
     job = cluster.sbatch(*options, script="true")
     cluster.wait(job)
-    log = cluster.node_log()
-    launched = re.search(rf"\[(\S+)\] Launching batch job {job} ", log)
-    ended = re.search(rf"\[(\S+)\] \[{job}\.batch\] done with job", log)
-    if launched is None or ended is None:
-        raise RuntimeError(f"slurmd's log lacks job {job}")
-    first, last = (datetime.fromisoformat(one[1]) for one in (launched, ended))
-    return (last - first).total_seconds()
+    lines = (rf"\[(\S+)\] Launching batch job {job} ", rf"\[(\S+)\] \[{job}\.batch\] done with job")
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:  # slurmctld may know of the end before slurmd has logged it
+        first, last = (re.search(line, cluster.node_log()) for line in lines)
+        if first and last:
+            return (datetime.fromisoformat(last[1]) - datetime.fromisoformat(first[1])).total_seconds()
+        time.sleep(0.05)
+    raise RuntimeError(f"slurmd's log lacks job {job}")
 
 
 def _many(cluster, rounds: int) -> Row:
