@@ -15,7 +15,7 @@
 #define HEAD_MAX 8192
 #define TICK_MS 1000
 #define RETRY_MS 100
-#define RESTART_MS 3000		/* a broker that is being restarted is waited for */
+#define RESTART_MS 10000		/* a broker that is being restarted is waited for */
 
 int64_t now_ms(void)
 {
@@ -49,18 +49,14 @@ static int wait_for(int fd, short events, int64_t deadline_ms, tick_f tick, void
 static int open_socket(const char *path, int64_t deadline_ms, int *fd)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int64_t until_ms = now_ms() + RESTART_MS;
 	int rv;
 
-	if (until_ms > deadline_ms)
-		until_ms = deadline_ms;
 	memcpy(address.sun_path, path, strlen(path) + 1);	/* conf_read has seen to its length */
 	*fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	rv = *fd < 0 ? errno : 0;
 	while (rv == 0 && connect(*fd, (struct sockaddr *) &address, sizeof(address)) < 0) {
 		rv = errno;
-		if ((rv == ECONNREFUSED || rv == ENOENT || rv == EAGAIN || rv == EINTR) &&
-		    now_ms() < (rv == EAGAIN ? deadline_ms : until_ms)) {
+		if ((rv == EAGAIN || rv == EINTR) && now_ms() < deadline_ms) {
 			poll(NULL, 0, RETRY_MS);
 			rv = 0;
 		}
@@ -129,10 +125,24 @@ static int ask_once(int fd, const char *method, const char *target, const char *
 		rv = send_all(fd, body, strlen(body), deadline_ms);
 	if (rv == 0 || rv == EPIPE)	/* who refuses early may have said why */
 		rv = receive_all(fd, reply->text, size, &used, deadline_ms, tick, arg);
-	if (rv == 0 && reply_parse(reply->text, used, reply) < 0)
+	if (rv == 0 && used == 0)
+		rv = ECONNRESET;
+	else if (rv == 0 && reply_parse(reply->text, used, reply) < 0)
 		rv = EPROTO;
 out:
 	return rv;
+}
+
+/*
+ * Nobody is there, or he went away before he answered, as he does when he is restarted; or so says the relay of the broker.
+ * What is about a resource or a lease has its name in front, not the broker's.
+ */
+bool broker_is_lost(int error, const struct reply *reply)
+{
+	bool is_unreached = reply->status == 503 && !reply->lease[0] && strncmp(reply->error, "qrmid: ", 7) == 0;
+
+	return error == ECONNREFUSED || error == ENOENT || error == ECONNRESET || error == EPIPE ||
+	       (error == 0 && is_unreached);
 }
 
 /* 0 and a reply, or an errno. The caller frees the reply in either case. */
@@ -154,12 +164,19 @@ int broker_ask(const char *path, const char *method, const char *target, const c
 int broker_release(const char *path, const char *lease, int wait_s, int64_t deadline_ms)
 {
 	struct reply *reply = calloc(1, sizeof(*reply));
+	int64_t until_ms = now_ms() + RESTART_MS;
 	char target[160];
 	int length, rv = ENOMEM;
 
+	if (until_ms > deadline_ms)
+		until_ms = deadline_ms;
 	length = snprintf(target, sizeof(target), "/v1/leases/%s?wait_s=%d", lease, wait_s);
 	if (reply && length > 0 && (size_t) length < sizeof(target)) {
-		rv = broker_ask(path, "DELETE", target, "", deadline_ms, NULL, NULL, reply);
+		while (broker_is_lost(rv = broker_ask(path, "DELETE", target, "", deadline_ms, NULL, NULL, reply), reply) &&
+		       now_ms() < until_ms) {
+			reply_free(reply);
+			poll(NULL, 0, RETRY_MS);
+		}
 		if (rv == 0 && reply->status == 202 && wait_s > 0)
 			rv = EBUSY;
 		else if (rv == 0 && reply->status / 100 != 2)

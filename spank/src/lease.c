@@ -14,6 +14,9 @@
 #define ANSWER_MS 10000		/* the broker answers within 2 s; the rest is for a relay that must connect */
 #define GRACE_MS 2000		/* so that the broker's own word on a busy resource comes before ours */
 #define RELEASE_MS 2000
+#define PAUSE_MS 100
+#define RESTART_MS 10000	/* so long nobody need be there at first */
+#define OUTAGE_MS 15000		/* so long he may be away who was there */
 #define FIRST_WORD_S 3		/* so that the broker's first word, which takes 2 s at most, is heard */
 
 struct asking {
@@ -120,6 +123,13 @@ static int may_leave(void *arg)
 	return is_cancelled(asking) && (asking->lease->id[0] || asking->over_s++ >= FIRST_WORD_S);
 }
 
+/* False: the job is ending meanwhile. */
+static bool wait_a_second(struct asking *asking)
+{
+	poll(NULL, 0, 1000);
+	return !is_cancelled(asking);
+}
+
 static bool load_run(struct asking *asking)
 {
 	char why[QRMI_LINE_MAX];
@@ -189,16 +199,44 @@ static bool take_reply(struct asking *asking, int error)
 		is_last = false;
 	else if (reply->status == 404 && lease->id[0]) {	/* the broker was restarted: ask anew */
 		lease->id[0] = '\0';
+		poll(NULL, 0, PAUSE_MS);
 		is_last = false;
 	} else if (reply->state == STATE_GRANTED)
 		lease->is_granted = is_what_we_want(asking);
 	else if (reply->state == STATE_RELEASED)	/* by another node of ours, or an administrator */
 		fail(asking, "the request was withdrawn", "submit again");
-	else if (reply->error[0])
+	else if (reply->error[0]) {
+		lease->is_local_failure = asking->is_abandoned = broker_is_lost(error, reply);	/* by our relay */
 		line_make(lease->failure, QRMI_LINE_MAX + 1 - 6, "%s", reply->error);
-	else
+	} else
 		fail_broken(asking, EPROTO);
 	return is_last;
+}
+
+/* A broker or relay that is restarted cuts connections and refuses them for a while. To ask twice is to ask once. */
+static int ask(struct asking *asking, const char *method, const char *target, const char *body)
+{
+	int64_t since_ms = now_ms(), patience_ms = asking->lease->id[0] ? OUTAGE_MS : RESTART_MS;
+	bool is_first = true;
+	int error;
+
+	do {
+		struct reply *reply = &asking->lease->reply;
+		int64_t answer_ms = now_ms() + ANSWER_MS;
+
+		reply_free(reply);
+		error = broker_ask(asking->conf->admin_path, method, target, body,
+				   answer_ms < asking->deadline_ms ? answer_ms : asking->deadline_ms, may_leave,
+				   asking, reply);
+		if (!broker_is_lost(error, reply))
+			break;
+		if (error != ECONNREFUSED && error != ENOENT)
+			patience_ms = OUTAGE_MS;
+		if (is_first)
+			since_ms = now_ms();
+		is_first = false;
+	} while (now_ms() < asking->deadline_ms && now_ms() - since_ms < patience_ms && wait_a_second(asking));
+	return error;
 }
 
 static void converse(struct asking *asking, const char *body, bool is_batch)
@@ -208,19 +246,14 @@ static void converse(struct asking *asking, const char *body, bool is_batch)
 
 	while (!is_last && now_ms() < asking->deadline_ms) {
 		char target[128] = "/v1/leases?watch=1";
-		int64_t answer_ms = now_ms() + ANSWER_MS;
 		int length = 0, error;
 
 		if (lease->id[0])
 			length = snprintf(target, sizeof(target), "/v1/leases/%s", lease->id);
 		else if (!is_batch)
 			length = snprintf(target, sizeof(target), "/v1/leases");
-		reply_free(&lease->reply);
 		error = length < 0 || (size_t) length >= sizeof(target) ? EMSGSIZE :
-			broker_ask(asking->conf->admin_path, lease->id[0] ? "GET" : "POST", target,
-				   lease->id[0] ? "" : body,
-				   answer_ms < asking->deadline_ms ? answer_ms : asking->deadline_ms, may_leave,
-				   asking, &lease->reply);
+			ask(asking, lease->id[0] ? "GET" : "POST", target, lease->id[0] ? "" : body);
 		is_last = take_reply(asking, error);
 		if (!is_last) {
 			has_waited = true;

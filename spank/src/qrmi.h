@@ -93,6 +93,7 @@ typedef int (*tick_f)(void *arg);	/* called every second of waiting; nonzero end
 int64_t now_ms(void);
 int broker_ask(const char *path, const char *method, const char *target, const char *body, int64_t deadline_ms,
 	       tick_f tick, void *arg, struct reply *reply);
+bool broker_is_lost(int error, const struct reply *reply);
 int broker_release(const char *path, const char *lease, int wait_s, int64_t deadline_ms);
 
 /* run.c: what Slurm itself says of a job, asked by a helper process that may be killed */

@@ -195,6 +195,51 @@ def test_a_broker_that_is_restarted_is_waited_for(cluster):
     assert "COMPLETED" == cluster.wait(job)
 
 
+RESTARTS = {"the broker": ("n1", "n1"), "the broker behind a relay": ("n1", "n2"), "the relay": ("n2", "n2")}
+"""Which node's daemon is restarted, and where the job waits."""
+
+
+@pytest.mark.parametrize("which", RESTARTS)
+def test_a_job_that_waits_outlives_a_restart(busy, which):
+    """Whoever updates the broker or a relay ends every job that waits."""
+    cluster, holder = busy
+    daemon, node = RESTARTS[which]
+    job = cluster.sbatch("-w", node, "--qpu=fez", script="echo RAN")
+    until(lambda: job in cluster.leases(), "the request")
+    cluster.daemons[daemon].stop()
+    cluster.start_daemon(daemon)
+    cluster.run("scancel", holder)
+    assert "COMPLETED" == cluster.wait(job)
+    assert "RAN\n" == cluster.output(job)
+
+
+@pytest.mark.parametrize("which", RESTARTS)
+def test_a_job_whose_lease_is_being_acquired_outlives_a_crash(cluster, which):
+    """The connection breaks off in the middle of the first request: "not our protocol"."""
+    daemon, node = RESTARTS[which]
+    cluster.use_plugin("timeout=60")
+    cluster.hang("acquire")
+    job = cluster.sbatch("-w", node, "--qpu=fez", script="echo RAN")
+    until(lambda: job in cluster.leases(), "the request")
+    cluster.daemons[daemon].kill()
+    cluster.answer()
+    cluster.start_daemon(daemon)
+    assert "COMPLETED" == cluster.wait(job)
+    assert "RAN\n" == cluster.output(job)
+
+
+@pytest.mark.parametrize("node", ["n1", "n2"])
+def test_a_job_that_is_cancelled_while_the_broker_is_away_ends_at_once(busy, node):
+    """scancel has no effect until the broker is back."""
+    cluster, _ = busy
+    job = cluster.sbatch("-w", node, "--qpu=fez", script="echo RAN")
+    until(lambda: job in cluster.leases(), "the request")
+    cluster.broker.stop()
+    cluster.run("scancel", job)
+    until(lambda: ours(cluster.output(job)), "its line", 10)
+    check(cluster.output(job), Failure("qrmi: fez: the job was cancelled while it waited: nothing was started"))
+
+
 def test_a_node_whose_relay_is_down_says_so_itself(cluster):
     """Of a step on two nodes the second one's tasks end without a word."""
     cluster.daemons["n2"].stop()

@@ -19,7 +19,7 @@ WAYS = {
     "salloc": "salloc {qpu} srun bash -c 'show step && echo RAN'",
 }
 """Each prints RAN, if it runs, to standard output or to the file `out`."""
-LONGEST_S = 15.0
+LONGEST_S = 30.0
 _PROBE = """\
 const char plugin_name[] = "qrmi", plugin_type[] = "spank";
 const unsigned int plugin_version = 0x150802, spank_plugin_version = 1;
