@@ -8,7 +8,7 @@
 
 #include "qrmi.h"
 
-#define LANE_S 60	/* a vendor that takes longer keeps its lane at the broker, not the node at Slurm */
+#define LANE_S 20	/* a vendor that takes longer keeps its lane at the broker, not the node at Slurm */
 #define SLACK_MS 5000
 
 int jobscript_epilog(spank_t sp, int argc, char **argv)
