@@ -6,28 +6,39 @@
 
 #include "qrmi.h"
 
+#define LIST "QRMI_JOB_QPU_RESOURCES"
+#define DELIMITER "QRMI_LIST_DELIMITER"
 #define TOKEN "QRMI_JOB_ACQUISITION_TOKEN"
 #define TIMEOUT "QRMI_JOB_TIMEOUT_SECONDS"
 #define BROKER "QRMI_BROKER"
 
-/* The lists keep their separator where the user has chosen another one, so any that is no name's character counts. */
-bool jobenv_lists(const char *list, const char *name)
+static bool lists(const char *list, const char *name)
 {
-	size_t length = strlen(name);
+	char one[QRMI_NAME_MAX + 1];
 	bool found = false;
 
-	for (const char *at = list; !found && at && *at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
-		found = strncmp(at, name, length) == 0 && (at[length] == ',' || at[length] == '\0');
+	while (!found && name_next(&list, one, sizeof(one)))
+		found = strcmp(one, name) == 0;
 	return found;
 }
 
-/* A lease of this very job: what a job inherits from the one that submitted it is none. */
-bool jobenv_has_lease(spank_t sp, uint32_t job_id)
+/*
+ * A lease of this very job on all that is asked for: what a job inherits from the one that submitted it is none. What it was
+ * asked for is in the option that was handed on; for anything else the broker knows whether the lease is enough.
+ */
+bool jobenv_has_lease(spank_t sp, uint32_t job_id, const struct request *request)
 {
-	char text[32] = "";
+	char id[32] = "", list[QRMI_LIST_MAX] = "", option[QRMI_OPTION_MAX] = "", why[QRMI_LINE_MAX + 1];
+	struct request held;
+	bool found;
 
-	return spank_getenv(sp, "QRMI_JOB_ID", text, sizeof(text)) == ESPANK_SUCCESS &&
-	       strtoul(text, NULL, 10) == job_id;
+	found = spank_getenv(sp, "QRMI_JOB_ID", id, sizeof(id)) == ESPANK_SUCCESS && strtoul(id, NULL, 10) == job_id &&
+		spank_getenv(sp, LIST, list, sizeof(list)) == ESPANK_SUCCESS &&
+		spank_getenv(sp, OPTION_LOCAL, option, sizeof(option)) == ESPANK_SUCCESS &&
+		request_parse(option, &held, why, sizeof(why)) == 0 && request_covers(&held, request);
+	for (size_t at = 0; found && at < request->count; at++)
+		found = lists(list, wanted_alias(&request->items[at]));
+	return found;
 }
 
 bool jobenv_has_any(spank_t sp)
@@ -83,23 +94,23 @@ void jobenv_find_own(spank_t sp, struct request *request)
 	}
 }
 
-/* Only what the design lists; so never PATH or LD_PRELOAD, whatever the broker may say. */
-static bool is_allowed(const char *name, const struct request *request)
+static bool is_list(const char *name)
 {
-	static const char *const lists[] = {
-		"SLURM_JOB_QPU_RESOURCES", "SLURM_JOB_QPU_TYPES", "QRMI_JOB_QPU_RESOURCES", "QRMI_JOB_QPU_TYPES",
-		"QRMI_JOB_ID", "QRMI_JOB_UID",
-	};
-	bool found = false;
+	return strcmp(name, "SLURM_JOB_QPU_RESOURCES") == 0 || strcmp(name, "SLURM_JOB_QPU_TYPES") == 0 ||
+	       strcmp(name, LIST) == 0 || strcmp(name, "QRMI_JOB_QPU_TYPES") == 0;
+}
 
-	for (size_t at = 0; !found && at < sizeof(lists) / sizeof(lists[0]); at++)
-		found = strcmp(name, lists[at]) == 0;
-	for (size_t at = 0; !found && at < request->count; at++) {
-		const char *alias = wanted_alias(&request->items[at]), *rest;
-		char shell[QRMI_NAME_MAX + 1];
+/* Only what the design lists; so never PATH or LD_PRELOAD, whatever the broker may say. */
+static bool is_allowed(const char *name, const struct reply *reply)
+{
+	const char *list = reply_value(reply, LIST);
+	bool found = is_list(name) || strcmp(name, "QRMI_JOB_ID") == 0 || strcmp(name, "QRMI_JOB_UID") == 0;
+	char alias[QRMI_NAME_MAX + 1], shell[QRMI_NAME_MAX + 1];
+
+	while (!found && list && name_next(&list, alias, sizeof(alias))) {
+		const char *rest = setting_of(name, alias);
 
 		shell_name(alias, shell, sizeof(shell));
-		rest = setting_of(name, alias);
 		if (!rest)
 			rest = setting_of(name, shell);
 		found = rest && strspn(rest, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == strlen(rest);
@@ -107,15 +118,30 @@ static bool is_allowed(const char *name, const struct request *request)
 	return found;
 }
 
+/* The broker separates by commas, the user's programs by what he has chosen. */
+static int set_list(spank_t sp, const char *name, const char *value)
+{
+	char delimiter[32] = "", text[QRMI_LIST_MAX] = "";
+	struct buffer to = { .text = text, .size = sizeof(text) };
+
+	if (spank_getenv(sp, DELIMITER, delimiter, sizeof(delimiter)) != ESPANK_SUCCESS || !delimiter[0])
+		memcpy(delimiter, ",", 2);
+	for (; *value; value++)
+		put(&to, "%.*s", *value == ',' ? (int) sizeof(delimiter) : 1, *value == ',' ? delimiter : value);
+	return to.full ? ESPANK_NOSPACE : spank_setenv(sp, name, text, 1);
+}
+
 /* 0, or how many variables could not be set. */
-int jobenv_export(spank_t sp, const struct request *request, const struct reply *reply)
+int jobenv_export(spank_t sp, const struct reply *reply)
 {
 	int failed = 0;
 
 	for (size_t at = 0; at < reply->vars; at++) {
-		if (!is_allowed(reply->names[at], request))
+		if (!is_allowed(reply->names[at], reply))
 			slurm_info("qrmi: a variable of the broker's reply is none of a job's and is left out: %.64s",
 				   reply->names[at]);
+		else if (is_list(reply->names[at]))
+			failed += set_list(sp, reply->names[at], reply->values[at]) != ESPANK_SUCCESS;
 		else if (spank_setenv(sp, reply->names[at], reply->values[at], 1) != ESPANK_SUCCESS)
 			failed++;
 	}
@@ -125,13 +151,13 @@ int jobenv_export(spank_t sp, const struct request *request, const struct reply 
 /* A step on another node inherits the socket of the first one, and must talk to its own. */
 void jobenv_relocate(spank_t sp, const struct conf *conf)
 {
-	char list[4096] = "", name[QRMI_NAME_MAX + 32], path[QRMI_PATH_MAX];
-	char *rest = NULL;
+	char list[QRMI_LIST_MAX] = "", name[QRMI_NAME_MAX + 32], path[QRMI_PATH_MAX];
+	char one[QRMI_NAME_MAX + 1], shell[QRMI_NAME_MAX + 1];
+	const char *rest = list;
 
-	if (spank_getenv(sp, "QRMI_JOB_QPU_RESOURCES", list, sizeof(list)) != ESPANK_SUCCESS)
+	if (spank_getenv(sp, LIST, list, sizeof(list)) != ESPANK_SUCCESS)
 		return;
-	for (char *one = strtok_r(list, ",", &rest); one; one = strtok_r(NULL, ",", &rest)) {
-		char shell[QRMI_NAME_MAX + 1];
+	while (name_next(&rest, one, sizeof(one))) {
 		const char *const spellings[] = { one, shell };
 
 		shell_name(one, shell, sizeof(shell));
@@ -152,16 +178,16 @@ void jobenv_relocate(spank_t sp, const struct conf *conf)
  */
 void jobenv_hand_on(spank_t sp, const struct request *request)
 {
-	char list[4096] = "", text[QRMI_WANTED_MAX * (2 * QRMI_NAME_MAX + 16)] = "";
+	char list[QRMI_LIST_MAX] = "", text[QRMI_OPTION_MAX] = "";
 	struct buffer to = { .text = text, .size = sizeof(text) };
 
 	spank_unsetenv(sp, OPTION_REMOTE);
-	if (spank_getenv(sp, "QRMI_JOB_QPU_RESOURCES", list, sizeof(list)) != ESPANK_SUCCESS)
+	if (spank_getenv(sp, LIST, list, sizeof(list)) != ESPANK_SUCCESS)
 		return;
 	for (size_t at = 0; at < request->count; at++) {
 		const struct wanted *one = &request->items[at];
 
-		if (jobenv_lists(list, wanted_alias(one)))
+		if (lists(list, wanted_alias(one)))
 			put(&to, "%s%s%s%s%s", to.used ? "," : "", one->alias, one->alias[0] ? "=" : "", one->name,
 			    one->exclusive ? ":exclusive" : "");
 	}

@@ -50,6 +50,8 @@ static void abandon(struct asking *asking, const char *cause, const char *remedy
 
 static void put_list(struct buffer *body, const char *list)
 {
+	const char *separator = "";
+
 	put(body, "[");
 	for (const char *at = list, *end; *at; at = *end ? end + 1 : end) {
 		char one[256];
@@ -60,8 +62,9 @@ static void put_list(struct buffer *body, const char *list)
 			continue;
 		memcpy(one, at, length);
 		one[length] = '\0';
-		put(body, "%s", at == list ? "" : ",");
+		put(body, "%s", separator);
 		put_json(body, one);
+		separator = ",";
 	}
 	put(body, "]");
 }
@@ -156,26 +159,6 @@ static void fail_broken(struct asking *asking, int error)
 	fail(asking, cause, "submit again; if it lasts, tell the administrators");
 }
 
-/* The broker answers with one grant per run, whatever a later step asks for. */
-static bool is_what_we_want(struct asking *asking)
-{
-	const struct reply *reply = &asking->lease->reply;
-	const char *list = reply_value(reply, "QRMI_JOB_QPU_RESOURCES");
-	const struct wanted *lacking = NULL;
-
-	for (size_t at = 0; !lacking && at < asking->request->count; at++) {
-		const struct wanted *one = &asking->request->items[at];
-
-		if (!(list && jobenv_lists(list, wanted_alias(one))) && !strstr(reply->warnings, one->name))
-			lacking = one;
-	}
-	if (lacking)
-		line_make(asking->lease->failure, QRMI_LINE_MAX + 1 - 6,
-			  "%s: this job's lease is on %s: name all resources in the --qpu of sbatch or salloc",
-			  lacking->name, list ? list : "nothing");
-	return !lacking;
-}
-
 /* One reply; true when it is the last. */
 static bool take_reply(struct asking *asking, int error)
 {
@@ -202,7 +185,7 @@ static bool take_reply(struct asking *asking, int error)
 		poll(NULL, 0, PAUSE_MS);
 		is_last = false;
 	} else if (reply->state == STATE_GRANTED)
-		lease->is_granted = is_what_we_want(asking);
+		lease->is_granted = true;
 	else if (reply->state == STATE_RELEASED)	/* by another node of ours, or an administrator */
 		fail(asking, "the request was withdrawn", "submit again");
 	else if (reply->error[0]) {

@@ -46,7 +46,7 @@ static void forget_resource(const char *name)
 	forget("%s_QRMI_JOB_TIMEOUT_SECONDS", name);
 }
 
-/* sbatch or salloc inside of a job: the new job has a lease of its own or none, never this one's. */
+/* sbatch or salloc inside of a job, or an srun that makes a job of its own: the new job has a lease of its own or none, never this one's. */
 static void forget_lease(void)
 {
 	static const char *const names[] = {
@@ -54,11 +54,11 @@ static void forget_lease(void)
 		"QRMI_JOB_ID", "QRMI_JOB_UID",
 	};
 	const char *list = getenv("QRMI_JOB_QPU_RESOURCES");
-	char *copy = getenv("QRMI_JOB_ID") && list ? strdup(list) : NULL, *rest = NULL;
+	char *copy = getenv("QRMI_JOB_ID") && list ? strdup(list) : NULL;
+	char one[QRMI_NAME_MAX + 1], shell[QRMI_NAME_MAX + 1];
+	const char *rest = copy;
 
-	for (char *one = copy ? strtok_r(copy, ",", &rest) : NULL; one; one = strtok_r(NULL, ",", &rest)) {
-		char shell[QRMI_NAME_MAX + 1];
-
+	while (copy && name_next(&rest, one, sizeof(one))) {
 		shell_name(one, shell, sizeof(shell));
 		forget_resource(one);
 		forget_resource(shell);
@@ -73,9 +73,11 @@ static void forget_lease(void)
 /* Before options are read, those in the environment included. */
 void local_init(void)
 {
-	bool is_nested = getenv("SLURM_JOB_ID") || getenv("SLURM_JOBID") || getenv("QRMI_JOB_ID");
+	bool is_inside = getenv("SLURM_JOB_ID") || getenv("SLURM_JOBID");
+	bool is_nested = is_inside || getenv("QRMI_JOB_ID") || getenv(OPTION_LOCAL);
+	bool is_step = spank_context() == S_CTX_LOCAL && is_inside;
 
-	if (spank_context() == S_CTX_ALLOCATOR && is_nested)
+	if (is_nested && !is_step)
 		forget_lease();
 }
 

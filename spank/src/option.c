@@ -13,12 +13,17 @@ static bool is_word(char c)
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
 }
 
+static bool is_letter(char c)
+{
+	return is_word(c) || c == '-' || c == '.';
+}
+
 static bool is_name(const char *text, size_t length)
 {
 	bool good = length >= 1 && length <= QRMI_NAME_MAX && is_word(text[0]);
 
 	for (size_t at = 1; good && at < length; at++)
-		good = is_word(text[at]) || text[at] == '-' || text[at] == '.';
+		good = is_letter(text[at]);
 	return good;
 }
 
@@ -37,6 +42,45 @@ static void complain(char *why, size_t size, const char *text, size_t length, co
 const char *wanted_alias(const struct wanted *wanted)
 {
 	return wanted->alias[0] ? wanted->alias : wanted->name;
+}
+
+/* Whether a lease on *held* gives what *wanted* asks for, by the same names. */
+bool request_covers(const struct request *held, const struct request *wanted)
+{
+	size_t found = 0;
+
+	for (size_t at = 0; at < wanted->count; at++) {
+		const struct wanted *one = &wanted->items[at];
+
+		for (size_t other = 0; other < held->count; other++) {
+			const struct wanted *its = &held->items[other];
+
+			found += strcmp(its->name, one->name) == 0 &&
+				 strcmp(wanted_alias(its), wanted_alias(one)) == 0 &&
+				 (its->exclusive || !one->exclusive);
+		}
+	}
+	return found == wanted->count;		/* each name is in a request once */
+}
+
+/*
+ * The next name of a list, or false at its end. The user chooses the separator (QRMI_LIST_DELIMITER), so whatever is no
+ * character of a name is one.
+ */
+bool name_next(const char **list, char *name, size_t size)
+{
+	size_t length;
+
+	do {
+		while (**list && !is_word(**list))
+			(*list)++;
+		for (length = 0; is_letter((*list)[length]); length++)
+			if (length < size)
+				name[length] = (*list)[length];
+		*list += length;
+	} while (length >= size);		/* no name is so long */
+	name[length] = '\0';
+	return length > 0;
 }
 
 /* As a shell can spell it in a variable's name. */

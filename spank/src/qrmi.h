@@ -14,6 +14,8 @@
 #define QRMI_LINE_MAX 200	/* bytes of a line for the user */
 #define QRMI_REPLY_MAX 65536	/* bytes of a reply's body */
 #define QRMI_VARS_MAX 1024	/* variables in a reply */
+#define QRMI_OPTION_MAX (QRMI_WANTED_MAX * (2 * QRMI_NAME_MAX + 16))
+#define QRMI_LIST_MAX 8192	/* names with separators */
 #define QRMI_PATH_MAX 108	/* sun_path */
 #define QRMI_EXIT 3		/* what a task ends with that is not started */
 
@@ -35,6 +37,8 @@ struct request {
 
 int request_parse(const char *text, struct request *request, char *why, size_t size);
 const char *wanted_alias(const struct wanted *wanted);
+bool request_covers(const struct request *held, const struct request *wanted);
+bool name_next(const char **list, char *name, size_t size);
 void shell_name(const char *name, char *out, size_t size);
 
 /* config.c: the words behind the plugin's path in plugstack.conf */
@@ -131,10 +135,9 @@ void leasefile_remove(const struct conf *conf, uint32_t job_id);
 
 /* jobenv.c: the variables of a job */
 bool jobenv_has_any(spank_t sp);
-bool jobenv_has_lease(spank_t sp, uint32_t job_id);
-bool jobenv_lists(const char *list, const char *name);
+bool jobenv_has_lease(spank_t sp, uint32_t job_id, const struct request *request);
 void jobenv_find_own(spank_t sp, struct request *request);
-int jobenv_export(spank_t sp, const struct request *request, const struct reply *reply);
+int jobenv_export(spank_t sp, const struct reply *reply);
 void jobenv_relocate(spank_t sp, const struct conf *conf);
 void jobenv_hand_on(spank_t sp, const struct request *request);
 

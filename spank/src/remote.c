@@ -21,24 +21,6 @@ static void fail_with(const char *line)
 	line_make(lease.failure, sizeof(lease.failure), "%s", line);
 }
 
-/* The lease is there. A step that asks for more than it holds is told so. */
-static void check_step(spank_t sp, const struct request *request)
-{
-	char list[4096] = "", line[QRMI_LINE_MAX + 1];
-	const struct wanted *lacking = NULL;
-
-	spank_getenv(sp, "QRMI_JOB_QPU_RESOURCES", list, sizeof(list));
-	for (size_t at = 0; !lacking && at < request->count; at++)
-		if (!jobenv_lists(list, wanted_alias(&request->items[at])))
-			lacking = &request->items[at];
-	if (lacking) {
-		line_make(line, sizeof(line),
-			  "%s: this job's lease is on %s: name all resources in the --qpu of sbatch or salloc",
-			  lacking->name, list);
-		fail_with(line);
-	}
-}
-
 static void ask(spank_t sp, struct request *request, uint32_t job_id)
 {
 	jobenv_find_own(sp, request);
@@ -47,7 +29,7 @@ static void ask(spank_t sp, struct request *request, uint32_t job_id)
 	if (!lease.is_granted) {
 		is_failed = true;
 		slurm_info("qrmi: job %u: %s", job_id, lease.failure);
-	} else if (jobenv_export(sp, request, &lease.reply) != 0) {
+	} else if (jobenv_export(sp, &lease.reply) != 0) {
 		fail_with("--qpu: the job's environment cannot be changed: tell the administrators");
 	} else {
 		say_detail("job %u: lease %s", job_id, lease.id);
@@ -60,11 +42,11 @@ static void ask(spank_t sp, struct request *request, uint32_t job_id)
  * Up to 23.02 the options of `sbatch --export=NONE` do not reach this process as options, but the variable that the
  * job's own steps would read is there.
  */
-static const char *find_option(spank_t sp, const char *option, uint32_t step_id)
+static const char *find_option(spank_t sp, const char *option, bool is_first)
 {
-	static char text[QRMI_WANTED_MAX * (2 * QRMI_NAME_MAX + 16)];
+	static char text[QRMI_OPTION_MAX];
 
-	if (!option && (step_id == SLURM_BATCH_SCRIPT || step_id == SLURM_INTERACTIVE_STEP) &&
+	if (!option && is_first &&
 	    spank_getenv(sp, OPTION_LOCAL, text, sizeof(text)) == ESPANK_SUCCESS)
 		option = text;
 	return option;
@@ -76,40 +58,42 @@ int remote_start(spank_t sp, int argc, char **argv, const char *option)
 	struct request request;
 	uint32_t job_id = 0, step_id = 0;
 	char why[QRMI_LINE_MAX + 1] = "";
+	bool is_first, is_configured;
 
 	if (spank_get_item(sp, S_JOB_ID, &job_id) != ESPANK_SUCCESS ||
 	    spank_get_item(sp, S_JOB_STEPID, &step_id) != ESPANK_SUCCESS)
 		goto out;
-	option = find_option(sp, option, step_id);
+	is_batch = step_id == SLURM_BATCH_SCRIPT;
+	is_first = is_batch || step_id == SLURM_INTERACTIVE_STEP;
+	option = find_option(sp, option, is_first);
 	if (!option && !jobenv_has_any(sp))
 		goto out;
 	spank_get_item(sp, S_JOB_NODEID, &node_id);
-	is_batch = step_id == SLURM_BATCH_SCRIPT;
 	say_set_level(sp);
-	if (conf_read(sp, argc, argv, &conf) < 0)
+	is_configured = conf_read(sp, argc, argv, &conf) == 0;
+	if (option && !is_configured)
 		fail_with("--qpu: socket= in plugstack.conf is no path, or too long: tell the administrators");
 	else if (option && request_parse(option, &request, why, sizeof(why)) < 0)
 		fail_with(why);		/* a forged variable; the option was checked where it was given */
-	else if (option && !jobenv_has_lease(sp, job_id))
-		ask(sp, &request, job_id);
-	else {	/* also in a later component of a heterogeneous job, whose lease has the leader's number */
+	else if (option && (is_first || !jobenv_has_lease(sp, job_id, &request)))
+		ask(sp, &request, job_id);	/* so does a later component of a heterogeneous job */
+	else if (is_configured)
 		jobenv_relocate(sp, &conf);
-		if (option)
-			check_step(sp, &request);
-	}
 	if (option && !is_failed)
 		jobenv_hand_on(sp, &request);
 out:
 	return 0;
 }
 
-/* What concerns the whole job is said by its first node; what only this node knows, by this node. */
+/* What concerns the whole job is said by its first task of all components; what only this node knows, by this node. */
 static bool is_speaker(spank_t sp)
 {
+	char rank[16] = "";
 	int task = -1;
 
-	return spank_get_item(sp, S_TASK_ID, &task) == ESPANK_SUCCESS && task == 0 &&
-	       (node_id == 0 || lease.is_local_failure);
+	if (lease.is_local_failure)
+		return spank_get_item(sp, S_TASK_ID, &task) == ESPANK_SUCCESS && task == 0;
+	return spank_getenv(sp, "SLURM_PROCID", rank, sizeof(rank)) == ESPANK_SUCCESS && strcmp(rank, "0") == 0;
 }
 
 static void warn(void)

@@ -240,6 +240,20 @@ def test_a_job_that_is_cancelled_while_the_broker_is_away_ends_at_once(busy, nod
     check(cluster.output(job), Failure("qrmi: fez: the job was cancelled while it waited: nothing was started"))
 
 
+HETEROGENEOUS = {
+    "nope": "qrmi: --qpu: there is no resource 'nope'.",
+    "nope,fez": "qrmi: warning: nope: no such resource; the job goes on without it",
+}
+
+
+@pytest.mark.parametrize("qpu", HETEROGENEOUS)
+def test_of_a_heterogeneous_job_only_the_first_task_speaks(cluster, qpu):
+    """A user reads the same line once for each component."""
+    done = cluster.run("srun", f"--qpu={qpu}", "-n1", "true", ":", "-n1", "true")
+    (line,) = ours(done.stderr)
+    assert line.startswith(HETEROGENEOUS[qpu])
+
+
 def test_a_node_whose_relay_is_down_says_so_itself(cluster):
     """Of a step on two nodes the second one's tasks end without a word."""
     cluster.daemons["n2"].stop()

@@ -176,6 +176,78 @@ def test_a_step_cannot_widen_its_jobs_lease(cluster):
     assert cluster.facts(job)["ExitCode"] == "3:0"
 
 
+@pytest.mark.parametrize("qpu", ["fez:exclusive", "fez=other", "fez,other"])
+def test_a_step_is_told_what_its_jobs_lease_does_not_cover(qpu, cluster):
+    """A step runs on another processor than it named, or among others on one it wanted alone."""
+    before = cluster.counts()
+    _, state, output = cluster.batch("--qpu=fez", script=f"srun --qpu={qpu} echo RAN; srun --qpu=fez work after")
+    assert "COMPLETED" == state
+    assert "RAN" not in output
+    (line,) = re.findall(r"^qrmi: (.*)", output, re.M)
+    assert line.endswith(": this job's lease is on fez: name all resources in the --qpu of sbatch or salloc")
+    assert ["after"] == [one.name for one in collect(cluster.folder)]
+    assert "task COMPLETED" in output
+    assert (before[0] + 1, before[1] + 1) == cluster.counts()
+
+
+def test_a_step_that_names_what_its_job_has_asks_nobody(cluster):
+    """Every step of a job fails while the broker is restarted, or waits for it."""
+    script = "touch ready; until [ -e go ]; do sleep 0.05; done; srun --qpu=q=fez show one; srun show two"
+    job = cluster.sbatch("--qpu=q=fez:exclusive,other", script=script)
+    until((cluster.work / "ready").exists, "the batch script runs")
+    cluster.broker.stop()
+    (cluster.work / "go").touch()
+    cluster.wait(job, "COMPLETED", "FAILED", "COMPLETING")
+    (cluster.work / "go").unlink()
+    (cluster.work / "ready").unlink()
+    assert ["one", "two"] == [one.name for one in collect(cluster.folder)]
+    assert "" == cluster.output(job)
+
+
+@pytest.mark.parametrize("unset", ["SLURM_JOB_ID SLURM_JOBID", "${!SLURM_JOB*} ${!SLURM_SPANK*}"])
+def test_an_srun_that_makes_a_job_of_its_own_inherits_nothing(unset, cluster):
+    """Where a script forgets its job's variables, srun asks for a lane that nobody wanted, and has the outer token."""
+    before = cluster.counts()
+    _, state, output = cluster.batch("--qpu=fez", script=f"unset {unset}; srun -n1 show alone")
+    assert "COMPLETED" == state, output
+    (seen,) = collect(cluster.folder)
+    assert {} == seen.ours
+    assert (before[0] + 1, before[1] + 1) == cluster.counts()
+
+
+@pytest.mark.parametrize("delimiter", [";", " : "])
+def test_lists_are_separated_as_the_user_wishes(delimiter, cluster):
+    """QRMI_LIST_DELIMITER, which readers honour, makes `first,second` one name; or nodes mix."""
+    script = "srun work step; sbatch -o nested --wrap 'show nested'"
+    options = ("-N2", "-n2", "--qpu=first=fez,second=other")
+    _, state, output = cluster.batch(*options, script=script, QRMI_LIST_DELIMITER=delimiter)
+    assert "COMPLETED" == state, output
+    assert 4 == output.count("task COMPLETED")
+    until(lambda: is_over(cluster), "the end of both")
+
+    nested, *steps = sorted(collect(cluster.folder), key=lambda one: one.name)
+    assert {"QRMI_LIST_DELIMITER": delimiter} == nested.ours
+    assert {"n1", "n2"} == {one.node for one in steps}
+    for one in steps:
+        for list_ in ("SLURM_JOB_QPU_RESOURCES", "QRMI_JOB_QPU_RESOURCES"):
+            assert f"first{delimiter}second" == one.ours[list_]
+        for list_ in ("SLURM_JOB_QPU_TYPES", "QRMI_JOB_QPU_TYPES"):
+            assert f"fake{delimiter}fake" == one.ours[list_]
+        assert f"{cluster.folder}/{one.node}/run/qrmi.sock" == one.ours["second_QRMI_BROKER"]
+
+
+def test_a_batch_script_has_a_lease_whatever_its_environment_says(cluster):
+    """Who brings the variables of a lease is believed, and his job runs without one."""
+    before = cluster.counts()
+    brought = "ALL,QRMI_JOB_QPU_RESOURCES=fez,QRMI_JOB_ID"
+    last = cluster.sbatch(script="true")
+    job = cluster.sbatch("--qpu=fez", f"--export={brought}={int(last) + 1}", script="work batch")
+    assert int(last) + 1 == int(job)
+    assert "COMPLETED" == cluster.wait(job)
+    assert "task COMPLETED\n" == cluster.output(job)
+    assert (before[0] + 1, before[1] + 1) == cluster.counts()
+
+
 def test_the_environment_has_no_secret(cluster):
     """The vendor's key is in the environment of a job, or in what a node logs."""
     cluster.run("srun", "--qpu=fez", "show", "step")

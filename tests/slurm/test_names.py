@@ -7,7 +7,8 @@ import pytest
 from slurm.jobs import ours
 from slurm.seen import TOKEN, collect
 
-EXTRA = "Licenses=fez:2\n"
+LONG = "x" * 300
+EXTRA = f"Licenses=fez:2,{LONG}:1\n"
 
 MISTAKES = {
     "": "qrmi: --qpu: a name is empty: write --qpu=[alias=]name[:exclusive],...",
@@ -107,6 +108,12 @@ def test_a_licence_gives_its_resource(licensed):
     """A job with the licence is refused."""
     assert "RAN\n" == licensed.run("srun", "-L", "fez:1", "--qpu=fez", "echo", "RAN").stdout
     assert "RAN\n" == licensed.run("srun", "-L", "fez:2", "--qpu=fez:exclusive", "echo", "RAN").stdout
+
+
+def test_a_licence_with_a_long_name_harms_no_other(licensed):
+    """The licences that follow it are lost with it, and the request is refused."""
+    done = licensed.run("srun", "-L", f"{LONG}:1,fez:1", "--qpu=fez", "echo", "RAN")
+    assert "RAN\n" == done.stdout, done.stderr
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,13 @@ def test_a_job_with_the_option_gets_its_line(broken, way):
     assert "" == cluster.drain_reasons()
 
 
+def test_a_job_without_the_option_may_have_any_variable(cluster):
+    """What was inherited from a job with a lease fails one without, where our line in plugstack.conf is wrong."""
+    misspell(cluster)
+    done = cluster.run("srun", "--export=ALL,QRMI_JOB_ID=1,QRMI_JOB_QPU_RESOURCES=fez", "echo", "RAN")
+    assert (0, "RAN\n", []) == (done.returncode, done.stdout, ours(done.stderr))
+
+
 def test_no_request_is_made_for_a_job_without_the_option(cluster):
     """Each job asks the broker, or waits for something that listens on its socket."""
     run_dir = cluster.folder / "n1" / "quiet"
