@@ -14,7 +14,7 @@ nox.options.sessions = ["lint", "typecheck", "test"]
 
 ROOT = Path(__file__).parent
 CONSTRAINTS = ROOT / ".ci" / "constraints.txt"
-DISTRIBUTIONS = ["qrmi_core", "qrmi_local", "qrmi_broker", "qrmi_testkit"]
+DISTRIBUTIONS = ["qrmi_core", "qrmi_local", "qrmi_ibm_da", "qrmi_ibm_qrs", "qrmi_broker", "qrmi_testkit"]
 TEST_TOOLS = ["pytest", "hypothesis", "jsonschema", "uv", "qiskit-ibm-runtime"]
 BROKER_TEST_TOOLS = ["schemathesis", "cryptography", "libfaketime", "lupa"]
 DOCS_TOOLS = ["sphinx", "myst-parser", "furo"]

@@ -8,7 +8,7 @@ import tomllib
 
 import pytest
 
-DISTRIBUTIONS = ("qrmi_core", "qrmi_local", "qrmi_broker", "qrmi_testkit")
+DISTRIBUTIONS = ("qrmi_core", "qrmi_local", "qrmi_ibm_da", "qrmi_ibm_qrs", "qrmi_broker", "qrmi_testkit")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""Type ``direct-access``: IBM Direct Access, now called the Quantum System API."""
