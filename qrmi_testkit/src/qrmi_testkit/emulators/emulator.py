@@ -1,0 +1,289 @@
+"""An HTTP server on loopback, in a thread of its own: what the emulated services have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+from aiohttp import web
+from attrs import field, frozen
+
+from qrmi_core import log
+from qrmi_testkit.emulators import devices, refusal
+from qrmi_testkit.emulators.accounts import Account, Accounts
+from qrmi_testkit.emulators.clock import Clock
+from qrmi_testkit.emulators.iam import Iam
+from qrmi_testkit.emulators.jobs import Job, Processor
+from qrmi_testkit.emulators.journal import Journal, Request
+from qrmi_testkit.emulators.refusal import Refusal
+from qrmi_testkit.emulators.simulator import Simulator
+
+_log = log.logger(part="emulator")
+_HOST = "127.0.0.1"
+_MOST_BYTES = 1 << 28
+_PATIENCE_S = 30.0
+ACCOUNT: web.RequestKey[Account] = web.RequestKey("account", Account)
+NOTE: web.RequestKey[Request] = web.RequestKey("note", Request)
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@frozen(kw_only=True)
+class Options:
+    """How an emulator is set up."""
+
+    port: int = 0
+    """Where it listens on 127.0.0.1; 0 takes a free port."""
+    lanes: int = 5
+    """Jobs that a device executes at a time."""
+    devices: tuple[str, ...] = ()
+    """Their names; without any, a choice of what is installed."""
+    service_s: float = 0.0
+    """What every job takes at least."""
+    token_ttl_s: int = 3600
+    """How long a token is good."""
+    account: Account = field(factory=Account.new)
+    """Who may use it; more with `Emulator.add_account`."""
+    simulator: Mapping[str, str] = field(factory=dict)
+    """Settings of the `qrmi_local` that computes, such as ``{"QRMI_LOCAL_SEED": "7"}``."""
+    is_talkative: bool = False
+    """Log what happens."""
+
+
+class Emulator:
+    """One emulated service: a context manager that serves while it is open. Any thread may use it."""
+
+    base_path: ClassVar[str] = ""
+    """Before the paths of the service's routes."""
+    resource_type: ClassVar[str]
+    """The type of a resource that uses it."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.clock = Clock()
+        self.requests = Journal()
+        self.accounts = Accounts(self.clock, options.token_ttl_s, [options.account])
+        self.devices = devices.offered(options.devices)
+        self.jobs: dict[str, Job] = {}
+        """By their ids; one that was deleted is in it no longer."""
+        self.submitted: list[Job] = []
+        """Every job that was ever accepted, in order."""
+        self.port = options.port
+        self._loop = asyncio.new_event_loop()
+        self._stopping = asyncio.Event()
+        self._started = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._serve, name=f"emulator {self.resource_type}", daemon=True)
+        self._processors: dict[str, Processor] = {}
+
+    # -- for tests and programs
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://{_HOST}:{self.port}"
+
+    def add_account(self) -> Account:
+        """Let one more account in; it sees none of the others' jobs."""
+        account = Account.new(len(self.accounts.known))
+        self.accounts.known.append(account)
+        return account
+
+    def environment(self, name: str | None = None, *, account: Account | None = None) -> dict[str, str]:
+        """The variables that a resource needs to use the device *name*, without the resource's name in front."""
+        if name is not None and name not in self.devices:
+            raise KeyError(f"there is no device {name}; there are {', '.join(self.devices)}")
+        return self.variables(account or self.options.account)
+
+    def variables(self, account: Account) -> dict[str, str]:
+        """The variables that a resource of *account* needs."""
+        raise NotImplementedError
+
+    def config(self) -> dict[str, Any]:
+        """A ``qrmi_config.json`` with a resource for each device."""
+        names = self.devices
+        return {
+            "resources": [
+                {"name": name, "type": self.resource_type, "environment": self.environment(name)} for name in names
+            ]
+        }
+
+    def start(self) -> Self:
+        """Serve, and return when it does."""
+        self._thread.start()
+        self._started.wait(_PATIENCE_S)
+        if self._failure is not None:
+            raise self._failure
+        return self
+
+    def stop(self) -> None:
+        """Serve no longer. What was not ended is cancelled, and what was computed is forgotten."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stopping.set)
+            self._thread.join(_PATIENCE_S)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+
+    # -- for a service
+
+    def routes(self) -> Iterable[web.RouteDef]:
+        """The service's routes."""
+        raise NotImplementedError
+
+    def error_body(self, refused: Refusal) -> dict[str, Any]:
+        """How the service writes an error."""
+        raise NotImplementedError
+
+    def processor(self, device: str) -> Processor:
+        """The processor of *device*."""
+        raise NotImplementedError
+
+    async def open(self) -> None:
+        """Start what else it needs, in the emulator's thread."""
+
+    async def close(self) -> None:
+        """End it."""
+
+    def is_open_to_all(self, request: web.Request) -> bool:
+        """It is answered without a token."""
+        return request.path in ("/identity/token", "/version", "/versions") or _route(request) == ""
+
+    def device(self, name: str) -> devices.Device:
+        """The device *name*.
+
+        Raises:
+            Refusal: there is none.
+        """
+        if name not in self.devices:
+            raise refusal.no_backend(name)
+        return self.devices[name]
+
+    def job(self, request: web.Request) -> Job:
+        """The job that *request* names.
+
+        Raises:
+            Refusal: there is none, or it is somebody else's.
+        """
+        job_id = request.match_info["id"]
+        job = self.jobs.get(job_id)
+        if job is None or job.account is not request[ACCOUNT]:
+            raise refusal.no_job(job_id)
+        return job
+
+    def take(self, job: Job) -> None:
+        """Begin to work on *job*."""
+        self.jobs[job.id] = job
+        self.submitted.append(job)
+        if job.device not in self._processors:
+            self._processors[job.device] = self.processor(job.device)
+        self._processors[job.device].submit(job)
+
+    def cancel(self, job: Job) -> None:
+        """End *job*, which has not ended."""
+        self._processors[job.device].cancel(job)
+
+    def tell(self, event: str, **facts: object) -> None:
+        """Say what happened, if anybody wants to hear it."""
+        if self.options.is_talkative:
+            _log.info(event, **facts)
+
+    # -- the server
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._until_stopped())
+        except BaseException as exc:  # noqa: BLE001 - whoever started us raises it
+            self._failure = exc
+        finally:
+            self._started.set()
+            self._loop.close()
+
+    async def _until_stopped(self) -> None:
+        self.simulator = Simulator(self.options.simulator, threads=self.options.lanes * len(self.devices) + 2)
+        try:
+            await self.open()
+            app = web.Application(
+                middlewares=[self._noted, self._answered, self._authorised], client_max_size=_MOST_BYTES
+            )
+            app.add_routes([*Iam(self.accounts).routes(), *self.routes()])
+            runner, self.port = await serve(app, self.port)
+            self._started.set()
+            await self._stopping.wait()
+            works = [job.work for job in self.submitted if job.work is not None and not job.work.done()]
+            for work in works:
+                work.cancel()
+            await asyncio.gather(*works, return_exceptions=True)
+            await runner.cleanup()
+        finally:
+            await self.close()
+            self.simulator.close()
+
+    @web.middleware
+    async def _noted(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        note = Request(
+            request.method,
+            _route(request),
+            request.path_qs,
+            self.clock.now(),
+            Journal.harmless(request.headers),
+            request.content_length,
+        )
+        self.requests.requests.append(note)
+        request[NOTE] = note
+        response = await handler(request)
+        note.status = response.status
+        return response
+
+    @web.middleware
+    async def _answered(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except Refusal as exc:
+            return web.json_response(self.error_body(exc), status=exc.status, headers=exc.headers)
+        except web.HTTPException as exc:  # no such route, a method that it lacks, a body that is too large
+            refused = Refusal(exc.status, 1337, f"{request.method} {request.path}: {exc.reason}")
+            return web.json_response(self.error_body(refused), status=exc.status)
+        except Exception as exc:  # noqa: BLE001 - a fault of ours is an answer too, and said
+            _log.error("request.broken", path=request.path, exc_info=exc)
+            return web.json_response(self.error_body(Refusal(500, 1337, f"the emulator failed: {exc!r}")), status=500)
+
+    @web.middleware
+    async def _authorised(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not self.is_open_to_all(request):
+            scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+            account = self.accounts.of_token(token) if scheme.lower() == "bearer" else None
+            if account is None:
+                raise refusal.invalid_credentials()
+            if "Service-CRN" not in request.headers:
+                raise refusal.invalid("The header Service-CRN is missing.", "Service-CRN", "header")
+            if request.headers["Service-CRN"] != account.crn:
+                raise refusal.not_authorised()
+            request[ACCOUNT] = account
+        return await handler(request)
+
+
+def _route(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return "" if resource is None else resource.canonical
+
+
+async def serve(app: web.Application, port: int) -> tuple[web.AppRunner, int]:
+    """Serve *app* on loopback, and return where."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+    await runner.setup()
+    site = web.TCPSite(runner, _HOST, port)
+    await site.start()
+    return runner, int(runner.addresses[0][1])
+
+
+def trace() -> str:
+    """What an error is found by in the service's own logs."""
+    return uuid.uuid4().hex

@@ -1,0 +1,413 @@
+"""The Quantum Compute Service, also known as Qiskit Runtime: sessions, jobs, results over REST."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+from aiohttp import web
+from attrs import define, frozen
+
+from qrmi_core import TaskStatus
+from qrmi_testkit.emulators.accounts import Account
+from qrmi_testkit.emulators.clock import iso
+from qrmi_testkit.emulators.emulator import ACCOUNT, Emulator, Options, trace
+from qrmi_testkit.emulators.jobs import RAN_TOO_LONG, Job, Processor
+from qrmi_testkit.emulators.refusal import MORE_INFO, Refusal, as_json, invalid
+from qrmi_testkit.emulators.sessions import MOST_TTL_S, Session
+
+_PLANS = {"paid": ("dedicated", "batch"), "open": ("batch",), "none": ()}
+_MOST_COST_S = 10_800
+_USUAL_COST_S = 600
+_DEVICES_SINCE = "2025-01-01"
+_LEVELS = ("debug", "info", "warning", "error", "critical")
+_NAMES = {
+    TaskStatus.QUEUED: "Queued",
+    TaskStatus.RUNNING: "Running",
+    TaskStatus.COMPLETED: "Completed",
+    TaskStatus.FAILED: "Failed",
+    TaskStatus.CANCELLED: "Cancelled",
+}
+
+
+@frozen(kw_only=True)
+class RuntimeOptions(Options):
+    """How an emulator of Qiskit Runtime is set up."""
+
+    plan: str = "paid"
+    """`paid` has all modes of sessions, `open` no `dedicated` ones, `none` no sessions at all."""
+    usage_limit_s: int | None = None
+    """What the instance may use; above it jobs are refused."""
+
+
+@define(eq=False)
+class RuntimeJob(Job):
+    """A job, and what only this service knows of it."""
+
+    session: Session | None = None
+    tags: tuple[str, ...] = ()
+    is_private: bool = False
+    was_read: bool = False
+
+    def move(self, status: TaskStatus, at_s: float, reason: str | None = None, code: int | None = None) -> None:
+        super().move(TaskStatus.CANCELLED if code == RAN_TOO_LONG else status, at_s, reason, code)
+        if self.session is not None and status is TaskStatus.RUNNING:
+            self.session.began()
+        elif self.session is not None:
+            self.session.left(self.id)
+
+
+class Runtime(Emulator):
+    """Qiskit Runtime. A device works off its queue on so many lanes; its clients choose nothing but tags."""
+
+    resource_type = "qiskit-runtime-service"
+    base_path = "/api/v1"
+
+    def __init__(self, options: RuntimeOptions) -> None:
+        super().__init__(options)
+        self.runtime_options = options
+        self.sessions: dict[str, Session] = {}
+        """By their ids, closed ones too."""
+
+    def variables(self, account: Account, prefix: str = "QRMI_IBM_QRS") -> dict[str, str]:
+        found = {
+            "ENDPOINT": f"{self.url}{self.base_path}",
+            "IAM_ENDPOINT": self.url,
+            "IAM_APIKEY": account.api_key,
+            "SERVICE_CRN": account.crn,
+        }
+        return {f"{prefix}_{suffix}": value for suffix, value in found.items()}
+
+    # -- the parts of an emulator
+
+    def processor(self, device: str) -> Processor:
+        lanes = asyncio.Semaphore(self.options.lanes)
+        return Processor(self.clock, self.simulator, self._load, self._save, lanes, self.tell)
+
+    def error_body(self, refused: Refusal) -> dict[str, Any]:
+        error = {"code": refused.code, "message": refused.message, "solution": refused.solution}
+        return {"errors": [{**error, "more_info": MORE_INFO}], "trace": trace()}
+
+    def routes(self) -> Iterable[web.RouteDef]:
+        base = self.base_path
+        yield web.get(f"{base}/backends", self._backends)
+        yield web.get(f"{base}/backends/{{name}}/status", self._backend_status)
+        yield web.get(f"{base}/backends/{{name}}/configuration", self._configuration)
+        yield web.get(f"{base}/backends/{{name}}/properties", self._properties)
+        yield web.get(f"{base}/instances/usage", self._instance_usage)
+        yield web.post(f"{base}/sessions", self._open_session)
+        yield web.get(f"{base}/sessions/{{id}}", self._show_session)
+        yield web.patch(f"{base}/sessions/{{id}}", self._change_session)
+        yield web.delete(f"{base}/sessions/{{id}}/close", self._close_session)
+        yield web.post(f"{base}/jobs", self._submit)
+        yield web.get(f"{base}/jobs", self._list)
+        yield web.get(f"{base}/jobs/{{id}}", self._show)
+        yield web.delete(f"{base}/jobs/{{id}}", self._delete)
+        yield web.post(f"{base}/jobs/{{id}}/cancel", self._cancel)
+        yield web.get(f"{base}/jobs/{{id}}/results", self._results)
+        yield web.get(f"{base}/jobs/{{id}}/logs", self._logs)
+        yield web.get(f"{base}/jobs/{{id}}/metrics", self._metrics)
+        yield web.put(f"{base}/jobs/{{id}}/tags", self._tag)
+
+    # -- backends
+
+    async def _backends(self, request: web.Request) -> web.Response:
+        if request.headers.get("IBM-API-Version", _DEVICES_SINCE) < _DEVICES_SINCE:
+            return web.json_response({"devices": list(self.devices)})
+        return web.json_response({"devices": [self._facts(name) for name in self.devices]})
+
+    def _facts(self, name: str) -> dict[str, Any]:
+        device = self.device(name)
+        status = {"name": device.status, **({"reason": device.message} if device.message else {})}
+        return {
+            "name": name,
+            "status": status,
+            "is_simulator": False,
+            "qubits": device.qubits,
+            "queue_length": self._queue_length(name),
+            "processor_type": device.configuration.get("processor_type", {"family": "Heron", "revision": "1"}),
+        }
+
+    def _queue_length(self, name: str) -> int:
+        waiting = [job for job in self.jobs.values() if job.device == name and not job.is_ended]
+        return len(waiting) + sum(job.ahead for job in waiting)
+
+    async def _backend_status(self, request: web.Request) -> web.Response:
+        device = self.device(request.match_info["name"])
+        is_online = device.status == "online"
+        return web.json_response(
+            {
+                "state": is_online,
+                "status": "active" if is_online else device.status,
+                "message": device.message or ("available" if is_online else ""),
+                "length_queue": self._queue_length(device.name),
+                "backend_version": device.configuration["backend_version"],
+            }
+        )
+
+    async def _configuration(self, request: web.Request) -> web.Response:
+        return web.json_response(self.device(request.match_info["name"]).configuration)
+
+    async def _properties(self, request: web.Request) -> web.Response:
+        return web.json_response(self.device(request.match_info["name"]).properties)
+
+    async def _instance_usage(self, request: web.Request) -> web.Response:
+        used, limit = self._used_s(request[ACCOUNT]), self.runtime_options.usage_limit_s
+        return web.json_response(
+            {
+                "instance_id": request[ACCOUNT].crn,
+                "plan_id": self.runtime_options.plan,
+                "usage_consumed_seconds": used,
+                "usage_limit_seconds": limit,
+                "usage_remaining_seconds": None if limit is None else max(0.0, limit - used),
+                "usage_limit_reached": limit is not None and used >= limit,
+            }
+        )
+
+    def _used_s(self, account: Account) -> float:
+        return sum(job.busy_s(self.clock.now()) for job in self.submitted if job.account is account)
+
+    # -- sessions
+
+    async def _open_session(self, request: web.Request) -> web.Response:
+        document = as_json(await request.text())
+        mode, ttl = document.get("mode", "dedicated"), document.get("max_ttl") or MOST_TTL_S
+        name = document.get("backend") or document.get("backend_name")
+        if mode not in ("dedicated", "batch"):
+            raise invalid(f"mode must be dedicated or batch, not {mode!r}.", "mode")
+        if type(ttl) is not int or not 1 <= ttl <= MOST_TTL_S:
+            raise invalid(f"max_ttl must be from 1 to {MOST_TTL_S} seconds.", "max_ttl")
+        if mode not in _PLANS[self.runtime_options.plan]:
+            raise Refusal(
+                400,
+                1352,
+                f"You are not authorized to run a session when using the {self.runtime_options.plan} plan.",
+                "Create an instance of a different plan type or use a different execution mode.",
+            )
+        session = Session(self.clock, request[ACCOUNT], mode, self.device(name).name if name else None, ttl)
+        self.sessions[session.id] = session
+        return web.json_response(session.as_json())
+
+    async def _show_session(self, request: web.Request) -> web.Response:
+        return web.json_response(self._session(request, request.match_info["id"]).as_json())
+
+    async def _change_session(self, request: web.Request) -> web.Response:
+        session = self._session(request, request.match_info["id"])
+        accepting = as_json(await request.text()).get("accepting_jobs")
+        if type(accepting) is not bool:
+            raise invalid("accepting_jobs must be true or false.", "accepting_jobs")
+        if not accepting:
+            session.stop_accepting()
+        elif session.is_closed:
+            raise invalid(f"Session {session.id} is closed.", "accepting_jobs")
+        else:
+            session.is_accepting = True
+        return web.Response(status=204)
+
+    async def _close_session(self, request: web.Request) -> web.Response:
+        session = self._session(request, request.match_info["id"])
+        self._close(session, "cancelled by its owner")
+        return web.Response(status=204)
+
+    def _close(self, session: Session, reason: str) -> None:
+        """No new jobs, none from the queue; what runs goes on."""
+        session.close(reason)
+        for job_id in list(session.pending):
+            if self.jobs[job_id].status is TaskStatus.QUEUED:
+                self.cancel(self.jobs[job_id])
+
+    def _session(self, request: web.Request, session_id: str) -> Session:
+        session = self.sessions.get(session_id)
+        if session is None or session.account is not request[ACCOUNT]:
+            raise Refusal(404, 1337, f"Session {session_id} not found.", "Check the id of the session.")
+        self._look_at_the_clock()
+        return session
+
+    def _look_at_the_clock(self) -> None:
+        for session in self.sessions.values():
+            if reason := session.overdue():
+                self._close(session, reason)
+
+    def _all(self) -> list[RuntimeJob]:
+        return [job for job in self.jobs.values() if isinstance(job, RuntimeJob)]
+
+    # -- jobs
+
+    async def _submit(self, request: web.Request) -> web.Response:
+        document = as_json(await request.text())
+        _check(document)
+        device, account, session = self.device(document["backend"]), request[ACCOUNT], None
+        if "session_id" in document and document["session_id"] is not None:
+            session = self._session(request, document["session_id"])
+            if not session.is_accepting:
+                raise Refusal(400, 1217, f"Session {session.id} accepts no jobs.", "Open another session.")
+            if session.device not in (None, device.name):
+                raise invalid(f"Session {session.id} is for backend {session.device}.", "backend")
+        limit = self.runtime_options.usage_limit_s
+        if limit is not None and self._used_s(account) >= limit:
+            raise Refusal(409, 1351, "The usage limit of the instance is reached.", "Raise it, or wait for the next.")
+        job = RuntimeJob(
+            str(uuid.uuid4()),
+            account,
+            device.name,
+            document["program_id"],
+            document,
+            limit_s=min(document.get("cost") or _USUAL_COST_S, _MOST_COST_S),
+            created_s=self.clock.now(),
+            service_s=self.options.service_s,
+            session=session,
+            tags=tuple(document.get("tags") or ()),
+            is_private=document.get("private") is True,
+        )
+        if session is not None:
+            session.joined(job.id)
+        self.take(job)
+        ids = {"id": job.id, "backend": job.device, **({"session_id": session.id} if session else {})}
+        return web.json_response(ids)
+
+    async def _list(self, request: web.Request) -> web.Response:
+        query = request.query
+        self._look_at_the_clock()
+        limit, offset = _number(query.get("limit", "10"), "limit"), _number(query.get("offset", "0"), "offset")
+        found = [job for job in self._all() if job.account is request[ACCOUNT] and _matches(job, request)]
+        found.sort(key=lambda job: job.created_s, reverse=query.get("sort", "DESC").upper() != "ASC")
+        is_brief = query.get("exclude_params") == "true"
+        page = [self._shown(job, is_brief) for job in found[offset : offset + limit]]
+        return web.json_response({"jobs": page, "count": len(found), "offset": offset, "limit": limit})
+
+    async def _show(self, request: web.Request) -> web.Response:
+        return web.json_response(self._shown(self._job(request), request.query.get("exclude_params") == "true"))
+
+    def _job(self, request: web.Request) -> RuntimeJob:
+        self._look_at_the_clock()
+        job = self.job(request)
+        assert isinstance(job, RuntimeJob)
+        return job
+
+    def _shown(self, job: RuntimeJob, is_brief: bool) -> dict[str, Any]:
+        name = _NAMES[job.status]
+        state: dict[str, Any] = {"status": name}
+        if job.reason is not None:
+            solution = "Mend the cause and submit the job again."
+            state |= {"reason": job.reason, "reason_code": job.reason_code, "reason_solution": solution}
+        used_s = job.busy_s(self.clock.now())
+        return {
+            "id": job.id,
+            "backend": job.device,
+            "status": f"{name} - Ran too long" if job.reason_code == RAN_TOO_LONG else name,
+            "state": {key: value for key, value in state.items() if value is not None},
+            "program": {"id": job.program},
+            "created": iso(job.created_s),
+            "cost": int(job.limit_s),
+            "user_id": "emulated",
+            "tags": list(job.tags),
+            "private": job.is_private,
+            "usage": {"seconds": used_s, "quantum_seconds": used_s},
+            "estimated_running_time_seconds": job.service_s,
+            **({"session_id": job.session.id} if job.session else {}),
+            **({} if is_brief or job.is_private else {"params": job.document["params"]}),
+        }
+
+    async def _cancel(self, request: web.Request) -> web.Response:
+        job = self._job(request)
+        if job.is_ended:
+            raise Refusal(409, 1306, f"Job {job.id} has ended and cannot be cancelled.", "Delete it.")
+        self.cancel(job)
+        return web.Response(status=204)
+
+    async def _delete(self, request: web.Request) -> web.Response:
+        job = self._job(request)
+        if not job.is_ended:
+            raise Refusal(409, 1337, f"Job {job.id} has not ended.", "Cancel it first.")
+        del self.jobs[job.id]
+        return web.Response(status=204)
+
+    async def _results(self, request: web.Request) -> web.Response:
+        """What it came to; where that is no result, the error. Nothing (204) before its end."""
+        job = self._job(request)
+        if not job.is_ended:
+            return web.Response(status=204)
+        if job.result is None:
+            return _text(f"Traceback (most recent call last):\n{job.reason_code or ''} {job.reason or ''}\n".encode())
+        if job.is_private and job.was_read:
+            raise Refusal(404, 1291, f"The results of private job {job.id} were read before.")
+        job.was_read = True
+        return _text(job.result)
+
+    async def _logs(self, request: web.Request) -> web.Response:
+        return _text(self._job(request).log.encode())
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        job = self._job(request)
+        used_s = job.busy_s(self.clock.now())
+        times = {"created": job.created_s, "running": job.started_s, "finished": job.ended_s}
+        return web.json_response(
+            {
+                "timestamps": {name: None if at_s is None else iso(at_s) for name, at_s in times.items()},
+                "usage": {"quantum_seconds": used_s, "seconds": used_s},
+                "bss": {"seconds": used_s},
+                "qiskit_version": "emulated",
+                "executions": 1,
+                "num_qubits": [],
+                "num_circuits": len(job.document["params"].get("pubs", [])),
+            }
+        )
+
+    async def _tag(self, request: web.Request) -> web.Response:
+        job, tags = self._job(request), as_json(await request.text()).get("tags")
+        job.tags = _tags(tags)
+        return web.Response(status=204)
+
+    # -- what the processor needs
+
+    async def _load(self, job: Job) -> bytes:
+        return json.dumps(job.document["params"]).encode()
+
+    async def _save(self, job: Job) -> None:
+        """The result is read from the job itself."""
+
+
+def _text(content: bytes) -> web.Response:
+    return web.Response(body=content, content_type="text/plain", charset="utf-8")
+
+
+def _number(text: str, name: str) -> int:
+    if not text.isdecimal():
+        raise invalid(f"{name} must be a whole number, not {text!r}.", name, "parameter")
+    return int(text)
+
+
+def _tags(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(one, str) and len(one) <= 86 for one in value):
+        raise invalid("tags must be a list of texts of 86 characters at most.", "tags")
+    return tuple(value)
+
+
+def _matches(job: RuntimeJob, request: web.Request) -> bool:
+    query = request.query
+    facts = {"program": job.program, "backend": job.device, "session_id": job.session.id if job.session else None}
+    return (
+        all(query.get(name, fact) == fact for name, fact in facts.items())
+        and ("pending" not in query or (query["pending"] == "true") is not job.is_ended)
+        and set(query.getall("tags", [])) <= set(job.tags)
+        and iso(job.created_s) >= query.get("created_after", "")
+        and iso(job.created_s) <= query.get("created_before", "9")
+    )
+
+
+def _check(document: dict[str, Any]) -> None:
+    for name in ("backend", "program_id"):
+        if not isinstance(document.get(name), str) or not document[name]:
+            raise invalid(f"{name} must be text.", name)
+    if not isinstance(document.get("params"), dict):
+        raise invalid("params must be an object.", "params")
+    cost = document.get("cost")
+    if cost is not None and (type(cost) is not int or not 0 <= cost <= _MOST_COST_S):
+        raise invalid(f"cost must be a whole number of seconds, 0 to {_MOST_COST_S}.", "cost")
+    if str(document.get("log_level", "info")).lower() not in _LEVELS:
+        raise invalid(f"log_level must be one of {', '.join(_LEVELS)}.", "log_level")
+    if document.get("tags") is not None:
+        _tags(document["tags"])
