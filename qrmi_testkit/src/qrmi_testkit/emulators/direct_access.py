@@ -12,8 +12,9 @@ from attrs import frozen
 from qrmi_core import TaskStatus
 from qrmi_testkit.emulators.accounts import Account
 from qrmi_testkit.emulators.clock import iso
-from qrmi_testkit.emulators.emulator import ACCOUNT, Emulator, Options, serve, trace
+from qrmi_testkit.emulators.emulator import ACCOUNT, MOST_BYTES, Emulator, Options, serve, trace
 from qrmi_testkit.emulators.jobs import Failed, Job, Processor
+from qrmi_testkit.emulators.misbehaviour import FAULT
 from qrmi_testkit.emulators.refusal import MORE_INFO, Refusal, as_json, invalid
 from qrmi_testkit.emulators.storage import Storage, expired_s
 
@@ -36,11 +37,12 @@ class DirectAccess(Emulator):
     A job is Running from the first; every job that was not deleted, ended or not, takes one lane of its backend.
     """
 
+    submission = "/v1/jobs"
     resource_type = "direct-access"
 
     def __init__(self, options: DirectAccessOptions) -> None:
+        self.storage = Storage()
         super().__init__(options)
-        self.storage = Storage(self.clock)
         self._storage_port = options.storage_port
         self._session: ClientSession | None = None
 
@@ -70,9 +72,9 @@ class DirectAccess(Emulator):
     # -- the parts of an emulator
 
     async def open(self) -> None:
-        await self.storage.open()
+        await self.storage.open(self.clock)
         self._session = ClientSession()
-        app = web.Application(middlewares=[self._noted], client_max_size=1 << 28)
+        app = web.Application(middlewares=[self.noting(self.storage.error)], client_max_size=MOST_BYTES)
         app.add_routes(self.storage.routes())
         self._storage_runner, self._storage_port = await serve(app, self._storage_port)
 
@@ -81,6 +83,10 @@ class DirectAccess(Emulator):
             await self._session.close()
             await self._storage_runner.cleanup()
         await self.storage.close()
+
+    def all_routes(self) -> Iterable[web.RouteDef]:
+        yield from super().all_routes()
+        yield from self.storage.routes()
 
     def processor(self, device: str) -> Processor:
         lanes = asyncio.Semaphore(self.options.lanes)
@@ -166,9 +172,8 @@ class DirectAccess(Emulator):
             document,
             limit_s=float(document["timeout_secs"]),
             created_s=self.clock.now(),
-            service_s=self.options.service_s,
         )
-        self.take(job)
+        self.take(job, request.get(FAULT))
         return web.Response(status=204)
 
     async def _list(self, request: web.Request) -> web.Response:

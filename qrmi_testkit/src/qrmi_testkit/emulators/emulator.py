@@ -5,30 +5,33 @@ from __future__ import annotations
 import asyncio
 import threading
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 from attrs import field, frozen
 
 from qrmi_core import log
 from qrmi_testkit.emulators import devices, refusal
 from qrmi_testkit.emulators.accounts import Account, Accounts
 from qrmi_testkit.emulators.clock import Clock
+from qrmi_testkit.emulators.control import PREFIX, Control
+from qrmi_testkit.emulators.faults import Fault, Faults, every
 from qrmi_testkit.emulators.iam import Iam
 from qrmi_testkit.emulators.jobs import Job, Processor
 from qrmi_testkit.emulators.journal import Journal, Request
+from qrmi_testkit.emulators.misbehaviour import FAULT, Dropped, Errors, Handler, misbehave
 from qrmi_testkit.emulators.refusal import Refusal
 from qrmi_testkit.emulators.simulator import Simulator
 
 _log = log.logger(part="emulator")
 _HOST = "127.0.0.1"
-_MOST_BYTES = 1 << 28
+MOST_BYTES = 1 << 28
+"""Of the body of a request."""
 _PATIENCE_S = 30.0
 ACCOUNT: web.RequestKey[Account] = web.RequestKey("account", Account)
-NOTE: web.RequestKey[Request] = web.RequestKey("note", Request)
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @frozen(kw_only=True)
@@ -49,6 +52,8 @@ class Options:
     """Who may use it; more with `Emulator.add_account`."""
     simulator: Mapping[str, str] = field(factory=dict)
     """Settings of the `qrmi_local` that computes, such as ``{"QRMI_LOCAL_SEED": "7"}``."""
+    faults: tuple[Fault, ...] = ()
+    """How it misbehaves; more with `Emulator.faults`."""
     is_talkative: bool = False
     """Log what happens."""
 
@@ -58,6 +63,8 @@ class Emulator:
 
     base_path: ClassVar[str] = ""
     """Before the paths of the service's routes."""
+    submission: ClassVar[str]
+    """The route that submits a job, by POST."""
     resource_type: ClassVar[str]
     """The type of a resource that uses it."""
 
@@ -67,6 +74,8 @@ class Emulator:
         self.requests = Journal()
         self.accounts = Accounts(self.clock, options.token_ttl_s, [options.account])
         self.devices = devices.offered(options.devices)
+        self.faults = Faults(every(self.all_routes()), [("POST", self.submission)])
+        self.faults.extend(options.faults)
         self.jobs: dict[str, Job] = {}
         """By their ids; one that was deleted is in it no longer."""
         self.submitted: list[Job] = []
@@ -137,6 +146,11 @@ class Emulator:
         """The service's routes."""
         raise NotImplementedError
 
+    def all_routes(self) -> Iterable[web.RouteDef]:
+        """Those that may misbehave: the service's, those of IAM, and of what else it needs."""
+        yield from Iam(self.accounts).routes()
+        yield from self.routes()
+
     def error_body(self, refused: Refusal) -> dict[str, Any]:
         """How the service writes an error."""
         raise NotImplementedError
@@ -153,7 +167,8 @@ class Emulator:
 
     def is_open_to_all(self, request: web.Request) -> bool:
         """It is answered without a token."""
-        return request.path in ("/identity/token", "/version", "/versions") or _route(request) == ""
+        is_ours = request.path.startswith(PREFIX)
+        return is_ours or request.path in ("/identity/token", "/version", "/versions") or not _route(request)
 
     def device(self, name: str) -> devices.Device:
         """The device *name*.
@@ -177,8 +192,12 @@ class Emulator:
             raise refusal.no_job(job_id)
         return job
 
-    def take(self, job: Job) -> None:
-        """Begin to work on *job*."""
+    def take(self, job: Job, fault: Fault | None) -> None:
+        """Begin to work on *job*, which may have met a *fault*."""
+        job.service_s = self.options.service_s
+        if fault is not None:
+            job.ahead, job.failure, job.failure_code = fault.ahead, fault.fail, fault.fail_code
+            job.service_s = job.service_s if fault.service_s is None else fault.service_s
         self.jobs[job.id] = job
         self.submitted.append(job)
         if job.device not in self._processors:
@@ -211,9 +230,9 @@ class Emulator:
         try:
             await self.open()
             app = web.Application(
-                middlewares=[self._noted, self._answered, self._authorised], client_max_size=_MOST_BYTES
+                middlewares=[self.noting(self._error), self._answered, self._authorised], client_max_size=MOST_BYTES
             )
-            app.add_routes([*Iam(self.accounts).routes(), *self.routes()])
+            app.add_routes([*Control(self).routes(), *Iam(self.accounts).routes(), *self.routes()])
             runner, self.port = await serve(app, self.port)
             self._started.set()
             await self._stopping.wait()
@@ -226,34 +245,49 @@ class Emulator:
             await self.close()
             self.simulator.close()
 
-    @web.middleware
-    async def _noted(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        note = Request(
-            request.method,
-            _route(request),
-            request.path_qs,
-            self.clock.now(),
-            Journal.harmless(request.headers),
-            request.content_length,
-        )
-        self.requests.requests.append(note)
-        request[NOTE] = note
-        response = await handler(request)
-        note.status = response.status
-        return response
+    def noting(self, errors: Errors) -> Middleware:
+        """A middleware that writes each request down and lets it meet its fault."""
+
+        @web.middleware
+        async def noted(request: web.Request, handler: Handler) -> web.StreamResponse:
+            if request.path.startswith(PREFIX):
+                return await handler(request)
+            method, route = request.method, _route(request)
+            headers, size_bytes = Journal.harmless(request.headers), request.content_length
+            note = Request(method, route, request.path_qs, self.clock.now(), headers, size_bytes)
+            self.requests.requests.append(note)
+            fault = self.faults.take(method, route)
+            if fault is None:
+                response = await handler(request)
+            else:
+                note.fault = True
+                self.tell("request.faulted", method=method, route=route, effects=sorted(fault.effects))
+                request[FAULT] = fault
+                if fault.expire_tokens:
+                    self.accounts.expire()
+                try:
+                    response = await misbehave(fault, request, handler, errors)
+                except Dropped:
+                    return web.Response(status=500)  # to nobody
+            note.status = response.status
+            return response
+
+        return noted
+
+    def _error(self, refused: Refusal) -> web.Response:
+        return web.json_response(self.error_body(refused), status=refused.status)
 
     @web.middleware
     async def _answered(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             return await handler(request)
         except Refusal as exc:
-            return web.json_response(self.error_body(exc), status=exc.status, headers=exc.headers)
+            return self._error(exc)
         except web.HTTPException as exc:  # no such route, a method that it lacks, a body that is too large
-            refused = Refusal(exc.status, 1337, f"{request.method} {request.path}: {exc.reason}")
-            return web.json_response(self.error_body(refused), status=exc.status)
+            return self._error(Refusal(exc.status, 1337, f"{request.method} {request.path}: {exc.reason}"))
         except Exception as exc:  # noqa: BLE001 - a fault of ours is an answer too, and said
             _log.error("request.broken", path=request.path, exc_info=exc)
-            return web.json_response(self.error_body(Refusal(500, 1337, f"the emulator failed: {exc!r}")), status=500)
+            return self._error(Refusal(500, 1337, f"the emulator failed: {exc!r}"))
 
     @web.middleware
     async def _authorised(self, request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -9,6 +9,7 @@ from aiohttp import web
 from attrs import frozen
 
 from qrmi_testkit.emulators.accounts import Accounts
+from qrmi_testkit.emulators.misbehaviour import FAULT
 
 _GRANT = "urn:ibm:params:oauth:grant-type:apikey"
 
@@ -32,7 +33,8 @@ class Iam:
         account = self.accounts.with_key(key)
         if account is None:
             return _error("BXNIM0415E", "Provided API key could not be found.", None)
-        return web.json_response(self.accounts.issue(account))
+        fault = request.get(FAULT)
+        return web.json_response(self.accounts.issue(account, fault.skew_s if fault else 0.0))
 
 
 def _error(code: str, message: str, details: str | None) -> web.Response:

@@ -22,11 +22,6 @@ class Refusal(Exception):
     target: Mapping[str, str] | None = None
     """What is wrong: ``{"name": ..., "type": "field" or "parameter" or "header"}``."""
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """Headers of the answer."""
-        return {}
-
 
 def invalid_credentials() -> Refusal:
     """No token, or one that is not good or no longer."""

@@ -16,6 +16,7 @@ from qrmi_testkit.emulators.accounts import Account
 from qrmi_testkit.emulators.clock import iso
 from qrmi_testkit.emulators.emulator import ACCOUNT, Emulator, Options, trace
 from qrmi_testkit.emulators.jobs import RAN_TOO_LONG, Job, Processor
+from qrmi_testkit.emulators.misbehaviour import FAULT
 from qrmi_testkit.emulators.refusal import MORE_INFO, Refusal, as_json, invalid
 from qrmi_testkit.emulators.sessions import MOST_TTL_S, Session
 
@@ -65,6 +66,7 @@ class Runtime(Emulator):
 
     resource_type = "qiskit-runtime-service"
     base_path = "/api/v1"
+    submission = "/api/v1/jobs"
 
     def __init__(self, options: RuntimeOptions) -> None:
         super().__init__(options)
@@ -257,14 +259,13 @@ class Runtime(Emulator):
             document,
             limit_s=min(document.get("cost") or _USUAL_COST_S, _MOST_COST_S),
             created_s=self.clock.now(),
-            service_s=self.options.service_s,
             session=session,
             tags=tuple(document.get("tags") or ()),
             is_private=document.get("private") is True,
         )
         if session is not None:
             session.joined(job.id)
-        self.take(job)
+        self.take(job, request.get(FAULT))
         ids = {"id": job.id, "backend": job.device, **({"session_id": session.id} if session else {})}
         return web.json_response(ids)
 

@@ -21,9 +21,11 @@ from attrs import define, field
 from yarl import URL
 
 from qrmi_testkit.emulators.clock import Clock
+from qrmi_testkit.emulators.refusal import Refusal
 
 _DATE = "%Y%m%dT%H%M%SZ"
 _WEEK_S = 7 * 24 * 3600
+_CODES = {401: "AccessDenied", 403: "AccessDenied", 408: "RequestTimeout", 429: "SlowDown", 500: "InternalError"}
 _PER_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "host", "date", "server", "expect"}
 
 
@@ -50,17 +52,18 @@ def expired_s(url: str, now_s: float) -> float | None:
 class Storage:
     """The storage of one emulator: one bucket, one access key."""
 
-    clock: Clock
     bucket: str = field(factory=lambda: f"qrmi-{uuid.uuid4().hex[:12]}")
     region: str = "us-east-1"
     access_key: str = field(factory=lambda: f"EMULATED{uuid.uuid4().hex[:12].upper()}")
     secret_key: str = field(factory=lambda: f"canary-s3-{uuid.uuid4().hex}", repr=False)
+    clock: Clock = field(factory=Clock)
     _session: ClientSession | None = None
     _behind: str = ""
     _server: Any = None
 
-    async def open(self) -> None:
-        """Start moto, and make the bucket."""
+    async def open(self, clock: Clock) -> None:
+        """Start moto, and make the bucket. From now on *clock* tells when a URL has expired."""
+        self.clock = clock
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):  # moto computes with them; nobody is asked
             os.environ.setdefault(name, "unused")
         from moto.server import ThreadedMotoServer
@@ -110,6 +113,11 @@ class Storage:
         for name in ("X-Amz-Credential", "AWSAccessKeyId"):
             given += request.query.get(name, "")
         return self.access_key in given
+
+    @staticmethod
+    def error(refused: Refusal) -> web.Response:
+        """How it writes an error."""
+        return _refused(refused.status, _CODES.get(refused.status, "ServiceUnavailable"), refused.message)
 
     def objects(self) -> list[str]:
         """The keys of what lies in the bucket now. It blocks, so it is not for the emulator's own thread."""
