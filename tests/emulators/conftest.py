@@ -31,6 +31,7 @@ def da(service_of_da) -> Iterator[DirectClient]:
     """A client of Direct Access, of an account that has no jobs yet. Its jobs are gone afterwards."""
     client = DirectClient(service_of_da, service_of_da.add_account())
     yield client
+    service_of_da.faults.clear()
     client.renew()
     for job in client("GET", "/v1/jobs").json()["jobs"]:
         client("POST", f"/v1/jobs/{job['id']}/cancel")
@@ -40,7 +41,11 @@ def da(service_of_da) -> Iterator[DirectClient]:
 
 @pytest.fixture
 def qrs(service_of_qrs) -> Iterator[RuntimeClient]:
-    """A client of Qiskit Runtime, of an account that has no jobs yet."""
+    """A client of Qiskit Runtime, of an account that has no jobs yet. Its jobs have ended afterwards."""
     client = RuntimeClient(service_of_qrs, service_of_qrs.add_account())
     yield client
+    service_of_qrs.faults.clear()
+    client.renew()
+    for job in client("GET", "/jobs", params={"pending": "true", "limit": 200}).json()["jobs"]:
+        client("POST", f"/jobs/{job['id']}/cancel")
     client.close()

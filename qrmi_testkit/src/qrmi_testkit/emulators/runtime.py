@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 from attrs import define, frozen
 
-from qrmi_core import TaskStatus
+from qrmi_core import ConfigError, TaskStatus
 from qrmi_testkit.emulators.accounts import Account
 from qrmi_testkit.emulators.clock import iso
 from qrmi_testkit.emulators.emulator import ACCOUNT, Emulator, Options, trace
@@ -69,6 +69,8 @@ class Runtime(Emulator):
     submission = "/api/v1/jobs"
 
     def __init__(self, options: RuntimeOptions) -> None:
+        if options.plan not in _PLANS:
+            raise ConfigError.one("--plan", "", f"there is no plan {options.plan!r}", f"There are {', '.join(_PLANS)}")
         super().__init__(options)
         self.runtime_options = options
         self.sessions: dict[str, Session] = {}
