@@ -24,6 +24,7 @@ from qrmi_core import (
     TaskStatus,
     open_resource,
 )
+from qrmi_local.processes.engine import Engine
 from qrmi_local.processes.folder import Owner, TaskFolder, outdated, task_id_of
 
 OPENING = Opening(name="local", type="local", environment={}, source="the test")
@@ -333,3 +334,22 @@ def test_tidying_up_stumbles_over_nothing(tmp_path):
     (tmp_path / "tasks" / "dangling").symlink_to(tmp_path / "nowhere")
 
     assert [] == list(outdated(tmp_path))
+
+
+def test_a_stop_while_the_task_is_being_started_ends_the_task_alone(monkeypatch):
+    """The signal that wakes another process's simulator went to our own program, and ended it without a word."""
+    submit, stop_was_sent = Engine.submit, threading.Event()
+    stopper: list[threading.Thread] = []
+
+    def slowly(self: Engine, task_id: str, *args: object, **facts: object) -> object:
+        stopper.append(threading.Thread(target=lambda: (stop_was_sent.set(), resource.task_stop(task_id))))
+        stopper[0].start()
+        assert stop_was_sent.wait(30)
+        return submit(self, task_id, *args, **facts)
+
+    with open_resource(OPENING) as resource:
+        monkeypatch.setattr(Engine, "submit", slowly)
+        task_id = resource.task_start(SLOW, key=key())
+        stopper[0].join(30)
+
+        assert resource.task_wait(task_id, 30).status is TaskStatus.CANCELLED

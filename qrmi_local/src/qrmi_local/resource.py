@@ -80,7 +80,10 @@ class Local(QuantumResource):
         if owner is not None and owner.is_elsewhere:
             raise ResourceUnavailable(self.ctx.name, f"task {task_id} runs on host {owner.host}; stop it there")
         folder.ask_to_stop()
-        if owner is not None:
+        if owner is not None and owner.pid == os.getpid():  # another thread has not given it to the simulator yet
+            with self._starting:
+                self._engine.stop(task_id)
+        elif owner is not None:
             with suppress(ProcessLookupError):
                 os.kill(owner.pid, signal.SIGUSR1)
 

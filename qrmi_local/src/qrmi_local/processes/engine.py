@@ -93,7 +93,9 @@ class Engine:
     def state(self, entry: Entry) -> TaskState:
         """The task's state; a queued one with its place in the queue."""
         with self._changed:
-            self._changed.wait_for(lambda: entry.is_decided)
+            self._changed.wait_for(lambda: entry.is_decided or self._failure is not None)
+            if not entry.is_decided:
+                return TaskState(TaskStatus.FAILED, self._failure)
             state = entry.state or TaskState(TaskStatus.QUEUED)
             if state.status is not TaskStatus.QUEUED:
                 return state
