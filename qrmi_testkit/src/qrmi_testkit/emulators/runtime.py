@@ -33,6 +33,15 @@ _NAMES = {
     TaskStatus.CANCELLED: "Cancelled",
 }
 
+_WORDS = {
+    TaskStatus.QUEUED: "pending",
+    TaskStatus.RUNNING: "in_progress",
+    TaskStatus.COMPLETED: "completed",
+    TaskStatus.FAILED: "failed",
+    TaskStatus.CANCELLED: "canceled",
+}
+_MOST_WORKLOADS = 50
+
 
 @frozen(kw_only=True)
 class RuntimeOptions(Options):
@@ -106,6 +115,7 @@ class Runtime(Emulator):
         yield web.get(f"{base}/sessions/{{id}}", self._show_session)
         yield web.patch(f"{base}/sessions/{{id}}", self._change_session)
         yield web.delete(f"{base}/sessions/{{id}}/close", self._close_session)
+        yield web.get(f"{base}/workloads", self._workloads)
         yield web.post(f"{base}/jobs", self._submit)
         yield web.get(f"{base}/jobs", self._list)
         yield web.get(f"{base}/jobs/{{id}}", self._show)
@@ -215,6 +225,51 @@ class Runtime(Emulator):
         session = self._session(request, request.match_info["id"])
         self._close(session, "cancelled by its owner")
         return web.Response(status=204)
+
+    async def _workloads(self, request: web.Request) -> web.Response:
+        """The account's sessions, batches and jobs, newest first, a page at a time."""
+        query = request.query
+        self._look_at_the_clock()
+        rows = [one for one in self._rows(request[ACCOUNT]) if query.get("backend", one["backend"]) == one["backend"]]
+        rows = [one for one in rows if query.get("mode", one["mode"]) == one["mode"]]
+        rows = [one for one in rows if one["status"] in query.getall("status", [one["status"]])]
+        rows.sort(key=lambda one: str(one["created"]), reverse=query.get("sort", "-createdAt").startswith("-"))
+        limit, start = _number(query.get("limit", "10"), "limit"), _number(query.get("next", "0"), "next")
+        if not 1 <= limit <= _MOST_WORKLOADS:
+            raise invalid(f"limit must be from 1 to {_MOST_WORKLOADS}.", "limit", "parameter")
+        found = {"workloads": rows[start : start + limit], "total_count": len(rows), "limit": limit}
+        if start + limit < len(rows):
+            query_of_next = f"?limit={limit}&next={start + limit}"
+            found["next"] = {"href": f"{self.url}{request.path}{query_of_next}", "cursor": str(start + limit)}
+        return web.json_response(found)
+
+    def _rows(self, account: Account) -> Iterable[dict[str, Any]]:
+        names = {"open": "pending", "active": "in_progress", "inactive": "in_progress", "closed": "completed"}
+        facts = {"instance": account.crn, "user_id": "emulated"}
+        for session in self.sessions.values():
+            if session.account is account:
+                yield {
+                    "id": session.id,
+                    "mode": "session" if session.mode == "dedicated" else "batch",
+                    "backend": session.device or "",
+                    "created": iso(session.created_s),
+                    "status": names[session.state],
+                    "accepting_jobs": session.is_accepting,
+                    **({} if session.closed_s is None else {"ended": iso(session.closed_s)}),
+                    **facts,
+                }
+        for job in self._all():
+            if job.account is account:
+                yield {
+                    "id": job.id,
+                    "mode": "job",
+                    "backend": job.device,
+                    "created": iso(job.created_s),
+                    "status": _WORDS[job.status],
+                    "accepting_jobs": None,
+                    "tags": list(job.tags),
+                    **facts,
+                }
 
     def _close(self, session: Session, reason: str) -> None:
         """No new jobs, none from the queue; what runs goes on."""
