@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
@@ -13,7 +14,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 from attrs import field, frozen
 
-from qrmi_core import log
+from qrmi_core import ConfigError, log
 from qrmi_testkit.emulators import devices, refusal
 from qrmi_testkit.emulators.accounts import Account, Accounts
 from qrmi_testkit.emulators.clock import Clock
@@ -31,6 +32,7 @@ _HOST = "127.0.0.1"
 MOST_BYTES = 1 << 28
 """Of the body of a request."""
 _PATIENCE_S = 30.0
+_LAST_PORT = 65_535
 ACCOUNT: web.RequestKey[Account] = web.RequestKey("account", Account)
 
 
@@ -54,8 +56,22 @@ class Options:
     """Settings of the `qrmi_local` that computes, such as ``{"QRMI_LOCAL_SEED": "7"}``."""
     faults: tuple[Fault, ...] = ()
     """How it misbehaves; more with `Emulator.faults`."""
+    is_warm: bool = False
+    """Start the simulator at once, so that the first job takes no longer than the others."""
     is_talkative: bool = False
     """Log what happens."""
+
+    def __attrs_post_init__(self) -> None:
+        least = {"lanes": 1, "token_ttl_s": 1, "service_s": 0, "port": 0}
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                raise _wrong(name, f"{getattr(self, name)} is below {value}")
+        if self.port > _LAST_PORT:
+            raise _wrong("port", f"{self.port} is above {_LAST_PORT}")
+
+
+def _wrong(name: str, problem: str) -> ConfigError:
+    return ConfigError.one(f"--{name.replace('_', '-')}", "", problem, "Give another number")
 
 
 class Emulator:
@@ -133,6 +149,14 @@ class Emulator:
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stopping.set)
             self._thread.join(_PATIENCE_S)
+
+    @contextmanager
+    def stopping(self) -> Iterator[None]:
+        """Stop in the end what was started."""
+        try:
+            yield
+        finally:
+            self.stop()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -235,8 +259,11 @@ class Emulator:
             app.add_routes([*Control(self).routes(), *Iam(self.accounts).routes(), *self.routes()])
             runner, self.port = await serve(app, self.port)
             self._started.set()
+            self.tell("emulator.started", type=self.resource_type, url=self.url, devices=sorted(self.devices))
+            works = [asyncio.create_task(self.simulator.warm())] if self.options.is_warm else []
             await self._stopping.wait()
-            works = [job.work for job in self.submitted if job.work is not None and not job.work.done()]
+            self.simulator.is_closing = True
+            works += [job.work for job in self.submitted if job.work is not None and not job.work.done()]
             for work in works:
                 work.cancel()
             await asyncio.gather(*works, return_exceptions=True)

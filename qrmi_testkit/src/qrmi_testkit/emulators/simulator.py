@@ -10,11 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from qrmi_core import Context, Hosted, Opening, Payload, PayloadError, QrmiError, TaskNotFound, log, registry
+from qrmi_core import Context, Hosted, Opening, Payload, PayloadError, QrmiError, TaskNotFound, kinds, log, registry
 from qrmi_core.host import load_settings
 from qrmi_core.polling import SystemClock
 
 _WAIT_S = 3600.0
+_NOTHING = 'OPENQASM 3.0; include "stdgates.inc"; qubit[1] q; bit[1] meas; meas = measure q;'
 
 
 class SimulationFailed(Exception):
@@ -39,6 +40,8 @@ class Simulator:
         self._resource = Hosted(backend, ctx)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="emulator")
         self._unwanted: set[str] = set()
+        self.is_closing = False
+        """What is cancelled need not be stopped by itself any more."""
 
     async def run(self, job_id: str, payload: Payload) -> tuple[bytes, str]:
         """The result and the log of *payload*. Cancelling ends the simulation.
@@ -50,9 +53,16 @@ class Simulator:
         try:
             return await loop.run_in_executor(self._threads, self._run, job_id, payload)
         except asyncio.CancelledError:
-            self._unwanted.add(job_id)
-            await asyncio.shield(loop.run_in_executor(None, self._stop, job_id))
+            if not self.is_closing:
+                self._unwanted.add(job_id)
+                await asyncio.shield(loop.run_in_executor(None, self._stop, job_id))
             raise
+
+    async def warm(self) -> None:
+        """Let the first job find everything started."""
+        call = {"program_id": "sampler", "parameters": {"pubs": [[_NOTHING, None, 1]], "version": 2}}
+        with suppress(SimulationFailed):
+            await self.run("warming", Payload.from_json(kinds.PRIMITIVE, call))
 
     def _run(self, job_id: str, payload: Payload) -> tuple[bytes, str]:
         try:
