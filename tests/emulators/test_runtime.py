@@ -274,6 +274,24 @@ def test_a_session_goes_from_open_to_closed(qrs, mode):
     assert "closed" == state()
 
 
+def test_sessions_are_listed_with_the_other_workloads(qrs):
+    """A client that lost the answer to its opening of a session would never find it again."""
+    session, batch = qrs.session(), qrs.session("batch")
+    job = qrs.start()
+    qrs("DELETE", f"/sessions/{batch}/close")
+
+    def found(**query) -> list[tuple[str, str]]:
+        return [(one["id"], one["mode"]) for one in qrs("GET", "/workloads", params=query).json()["workloads"]]
+
+    assert [(job, "job"), (batch, "batch"), (session, "session")] == found()
+    assert [(session, "session")] == found(mode="session")
+    assert (batch, "batch") in found(status="completed")
+    page = qrs("GET", "/workloads", params={"limit": 2}).json()
+    assert (2, 3) == (len(page["workloads"]), page["total_count"])
+    assert [(session, "session")] == found(limit=2, next=page["next"]["cursor"])
+    assert (400, 1337) == refused(qrs("GET", "/workloads", params={"limit": 99}))
+
+
 def test_both_ways_to_close_a_session_may_be_repeated(qrs):
     """A client that cancels and then leaves its `with` closes twice."""
     for first, second in (("PATCH", "DELETE"), ("DELETE", "PATCH"), ("PATCH", "PATCH"), ("DELETE", "DELETE")):
