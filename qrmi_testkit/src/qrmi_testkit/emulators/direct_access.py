@@ -75,6 +75,7 @@ class DirectAccess(Emulator):
         await self.storage.open(self.clock)
         self._session = ClientSession()
         app = web.Application(middlewares=[self.noting(self.storage.error)], client_max_size=MOST_BYTES)
+        app.on_response_prepare.append(self.dated)
         app.add_routes(self.storage.routes())
         self._storage_runner, self._storage_port = await serve(app, self._storage_port)
 

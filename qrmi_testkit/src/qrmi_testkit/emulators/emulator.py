@@ -7,6 +7,7 @@ import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from email.utils import formatdate
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
@@ -256,6 +257,7 @@ class Emulator:
             app = web.Application(
                 middlewares=[self.noting(self._error), self._answered, self._authorised], client_max_size=MOST_BYTES
             )
+            app.on_response_prepare.append(self.dated)
             app.add_routes([*Control(self).routes(), *Iam(self.accounts).routes(), *self.routes()])
             runner, self.port = await serve(app, self.port)
             self._started.set()
@@ -300,6 +302,10 @@ class Emulator:
             return response
 
         return noted
+
+    async def dated(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Every answer carries the emulator's time: whoever signs for it must not use another."""
+        response.headers["Date"] = formatdate(self.clock.now(), usegmt=True)
 
     def _error(self, refused: Refusal) -> web.Response:
         return web.json_response(self.error_body(refused), status=refused.status)
