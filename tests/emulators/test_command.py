@@ -80,7 +80,7 @@ def test_faults_come_from_a_file_and_from_elsewhere(tmp_path):
     [
         (["ibm-da", "--device", "ibm_nowhere"], "--device: there is no device 'ibm_nowhere'"),
         (["ibm-da", "--faults", "POST /v1/jobs statuss=503"], "did you mean status?"),
-        (["ibm-da", "--faults", "POST /v1/job status=503"], "POST /v1/job is no request that there is"),
+        (["ibm-da", "--faults", "POST /v1/job status=503"], "POST /v1/job is no request that this can happen to"),
         (["ibm-da", "--lanes", "0"], "--lanes: 0 is below 1"),
         (["ibm-da", "--port", "70000"], "--port: 70000 is above 65535"),
         (["ibm-qrs", "--plan", "gold"], "invalid choice: 'gold'"),

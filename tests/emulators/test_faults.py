@@ -180,6 +180,16 @@ def test_every_form_says_the_same(text, tmp_path):
     assert expected == faults.given(str(tmp_path / "faults"))
 
 
+def test_a_fault_waits_for_a_request_that_has_what_it_spoils(qrs):
+    """A failed job that any POST will do for would be spent on the token before it, and never strike."""
+    qrs.service.faults.add("POST", "*", fail="the fridge is warm")
+    qrs.service.faults.add("*", "*", skew_s=60)
+    qrs.renew()
+
+    assert 0 < qrs.token["expiration"] - time.time() - 3600 <= 61
+    assert "Failed" == qrs.ended(qrs.start())["status"]
+
+
 def test_a_line_holds_several_faults_and_texts_with_blanks():
     """A reason of several words could not be given in a shell."""
     first, second = faults.parse("POST /v1/jobs fail='too hot'; GET * latency_s=1 times=null")
@@ -219,13 +229,13 @@ def test_a_fault_that_says_nothing_sensible_is_refused(text):
 @pytest.mark.parametrize("place", [("GET", "/v1/job"), ("POST", "/v1/backends"), ("PATCH", "*")])
 def test_a_fault_that_can_meet_nothing_is_refused(da, place):
     """A fault for a route that is spelt otherwise would never strike, and the test that wanted it would pass."""
-    with pytest.raises(ConfigError, match=r"is no request that there is.*POST /v1/jobs"):
+    with pytest.raises(ConfigError, match=r"is no request that this can happen to.*POST /v1/jobs"):
         da.service.faults.add(*place, status=500)
 
 
 def test_a_fault_of_a_job_needs_a_submission(da):
     """A failure that is bound to a question would never strike."""
-    with pytest.raises(ConfigError, match=r"submits a job.*POST /v1/jobs"):
+    with pytest.raises(ConfigError, match=r"There are POST /v1/jobs"):
         da.service.faults.add("GET", "/v1/jobs", fail="why not")
 
 

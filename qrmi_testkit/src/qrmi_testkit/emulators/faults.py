@@ -23,6 +23,7 @@ from cattrs.gen import make_dict_structure_fn
 from qrmi_core import ConfigError, kinds, wire
 
 FAILED_CODE = 5203
+_TOKEN = ("POST", "/identity/token")
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 _REMEDY = "See the page on the emulators for what a fault may say"
 
@@ -36,7 +37,7 @@ class Fault:
     route: str = "*"
     """As the emulator declares it, such as ``/v1/jobs/{id}``; ``*`` stands for anything, also within."""
     times: int | None = 1
-    """How many requests it meets; None is all of them."""
+    """How many requests it meets; null is all of them."""
     skip: int = 0
     """How many it lets pass first."""
 
@@ -213,7 +214,7 @@ class Faults:
     """The faults of one emulator. Of those that are for a request, the one that was added first meets it."""
 
     routes: list[tuple[str, str]] = field(factory=list)
-    """Methods and routes that there are."""
+    """Methods and routes that there are; the storage's and IAM's too."""
     submissions: list[tuple[str, str]] = field(factory=list)
     """Those of them that submit jobs."""
     _entries: list[_Entry] = field(factory=list)
@@ -250,7 +251,9 @@ class Faults:
         """The fault that the next request to *route* meets, if it meets one."""
         with self._lock:
             for entry in self._entries:
-                if not entry.fault.meets(method, route) or entry.met == entry.fault.times:
+                if entry.met == entry.fault.times or not entry.fault.meets(method, route):
+                    continue
+                if (method, route) not in self._places(entry.fault):
                     continue
                 if entry.passed < entry.fault.skip:
                     entry.passed += 1
@@ -268,12 +271,17 @@ class Faults:
             ]
 
     def _check(self, fault: Fault) -> None:
-        places = self.submissions if fault.is_of_a_job else self.routes
+        places = self._places(fault)
         if not any(fault.meets(method, route) for method, route in places):
-            what = "no request that submits a job" if fault.is_of_a_job else "no request"
             known = ", ".join(f"{method} {route}" for method, route in sorted(set(places)))
-            problem = f"{fault.method} {fault.route} is {what} that there is"
+            problem = f"{fault.method} {fault.route} is no request that this can happen to"
             raise ConfigError.one("fault", "", problem, f"There are {known}")
+
+    def _places(self, fault: Fault) -> list[tuple[str, str]]:
+        """The requests that have what *fault* spoils: a job, a token, or nothing special."""
+        if fault.is_of_a_job:
+            return self.submissions
+        return [_TOKEN] if fault.skew_s else self.routes
 
 
 def every(routes: Iterable[Any]) -> list[tuple[str, str]]:
