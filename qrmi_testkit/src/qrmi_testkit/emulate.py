@@ -17,7 +17,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "qrmi_config.json to use."
     )
     parser.epilog = _EPILOG
-    parser.add_argument("service", choices=["ibm-da", "ibm-qrs"], help="Direct Access, or Qiskit Runtime")
+    parser.add_argument(
+        "service",
+        metavar="SERVICE",
+        choices=["ibm-da", "ibm-qrs"],
+        help="ibm-da is Direct Access, ibm-qrs is Qiskit Runtime",
+    )
     parser.add_argument("--port", metavar="N", type=int, default=0, help="where it listens; by default a free port")
     parser.add_argument(
         "--storage-port", metavar="N", type=int, default=0, help="where the storage of Direct Access listens"
