@@ -12,9 +12,10 @@ from attrs import frozen
 from qrmi_core import TaskStatus
 from qrmi_testkit.emulators.accounts import Account
 from qrmi_testkit.emulators.clock import iso
-from qrmi_testkit.emulators.emulator import ACCOUNT, MOST_BYTES, Emulator, Options, serve, trace
+from qrmi_testkit.emulators.emulator import ACCOUNT, MOST_BYTES, Emulator, serve, trace
 from qrmi_testkit.emulators.jobs import Failed, Job, Processor
 from qrmi_testkit.emulators.misbehaviour import FAULT
+from qrmi_testkit.emulators.options import Options
 from qrmi_testkit.emulators.refusal import MORE_INFO, Refusal, as_json, invalid
 from qrmi_testkit.emulators.storage import Storage, expired_s
 

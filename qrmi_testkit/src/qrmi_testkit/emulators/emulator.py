@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
 from types import TracebackType
@@ -13,9 +13,8 @@ from typing import Any, ClassVar, Self
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
-from attrs import field, frozen
 
-from qrmi_core import ConfigError, log
+from qrmi_core import log
 from qrmi_testkit.emulators import devices, refusal
 from qrmi_testkit.emulators.accounts import Account, Accounts
 from qrmi_testkit.emulators.clock import Clock
@@ -25,6 +24,7 @@ from qrmi_testkit.emulators.iam import Iam
 from qrmi_testkit.emulators.jobs import Job, Processor
 from qrmi_testkit.emulators.journal import Journal, Request
 from qrmi_testkit.emulators.misbehaviour import FAULT, Dropped, Errors, Handler, misbehave
+from qrmi_testkit.emulators.options import Options
 from qrmi_testkit.emulators.refusal import Refusal
 from qrmi_testkit.emulators.simulator import Simulator
 
@@ -33,46 +33,7 @@ _HOST = "127.0.0.1"
 MOST_BYTES = 1 << 28
 """Of the body of a request."""
 _PATIENCE_S = 30.0
-_LAST_PORT = 65_535
 ACCOUNT: web.RequestKey[Account] = web.RequestKey("account", Account)
-
-
-@frozen(kw_only=True)
-class Options:
-    """How an emulator is set up."""
-
-    port: int = 0
-    """Where it listens on 127.0.0.1; 0 takes a free port."""
-    lanes: int = 5
-    """Jobs that a device executes at a time."""
-    devices: tuple[str, ...] = ()
-    """Their names; without any, a choice of what is installed."""
-    service_s: float = 0.0
-    """What every job takes at least."""
-    token_ttl_s: int = 3600
-    """How long a token is good."""
-    account: Account = field(factory=Account.new)
-    """Who may use it; more with `Emulator.add_account`."""
-    simulator: Mapping[str, str] = field(factory=dict)
-    """Settings of the `qrmi_local` that computes, such as ``{"QRMI_LOCAL_SEED": "7"}``."""
-    faults: tuple[Fault, ...] = ()
-    """How it misbehaves; more with `Emulator.faults`."""
-    is_warm: bool = False
-    """Start the simulator at once, so that the first job takes no longer than the others."""
-    is_talkative: bool = False
-    """Log what happens."""
-
-    def __attrs_post_init__(self) -> None:
-        least = {"lanes": 1, "token_ttl_s": 1, "service_s": 0, "port": 0}
-        for name, value in least.items():
-            if getattr(self, name) < value:
-                raise _wrong(name, f"{getattr(self, name)} is below {value}")
-        if self.port > _LAST_PORT:
-            raise _wrong("port", f"{self.port} is above {_LAST_PORT}")
-
-
-def _wrong(name: str, problem: str) -> ConfigError:
-    return ConfigError.one(f"--{name.replace('_', '-')}", "", problem, "Give another number")
 
 
 class Emulator:

@@ -9,30 +9,22 @@ from collections.abc import Iterable
 from typing import Any
 
 from aiohttp import web
-from attrs import define, frozen
+from attrs import frozen
 
 from qrmi_core import ConfigError, TaskStatus
 from qrmi_testkit.emulators.accounts import Account
 from qrmi_testkit.emulators.clock import iso
-from qrmi_testkit.emulators.emulator import ACCOUNT, Emulator, Options, trace
-from qrmi_testkit.emulators.jobs import RAN_TOO_LONG, Job, Processor
+from qrmi_testkit.emulators.emulator import ACCOUNT, Emulator, trace
+from qrmi_testkit.emulators.jobs import Job, Processor
 from qrmi_testkit.emulators.misbehaviour import FAULT
+from qrmi_testkit.emulators.options import Options
 from qrmi_testkit.emulators.refusal import MORE_INFO, Refusal, as_json, invalid
+from qrmi_testkit.emulators.runtime_job import MOST_COST_S, RuntimeJob, check, matches, number, shown, tags
 from qrmi_testkit.emulators.sessions import MOST_TTL_S, Session
 
 _PLANS = {"paid": ("dedicated", "batch"), "open": ("batch",), "none": ()}
-_MOST_COST_S = 10_800
 _USUAL_COST_S = 600
 _DEVICES_SINCE = "2025-01-01"
-_LEVELS = ("debug", "info", "warning", "error", "critical")
-_NAMES = {
-    TaskStatus.QUEUED: "Queued",
-    TaskStatus.RUNNING: "Running",
-    TaskStatus.COMPLETED: "Completed",
-    TaskStatus.FAILED: "Failed",
-    TaskStatus.CANCELLED: "Cancelled",
-}
-
 _WORDS = {
     TaskStatus.QUEUED: "pending",
     TaskStatus.RUNNING: "in_progress",
@@ -51,23 +43,6 @@ class RuntimeOptions(Options):
     """`paid` has all modes of sessions, `open` no `dedicated` ones, `none` no sessions at all."""
     usage_limit_s: int | None = None
     """What the instance may use; above it jobs are refused."""
-
-
-@define(eq=False)
-class RuntimeJob(Job):
-    """A job, and what only this service knows of it."""
-
-    session: Session | None = None
-    tags: tuple[str, ...] = ()
-    is_private: bool = False
-    was_read: bool = False
-
-    def move(self, status: TaskStatus, at_s: float, reason: str | None = None, code: int | None = None) -> None:
-        super().move(TaskStatus.CANCELLED if code == RAN_TOO_LONG else status, at_s, reason, code)
-        if self.session is not None and status is TaskStatus.RUNNING:
-            self.session.began()
-        elif self.session is not None:
-            self.session.left(self.id)
 
 
 class Runtime(Emulator):
@@ -234,7 +209,7 @@ class Runtime(Emulator):
         rows = [one for one in rows if query.get("mode", one["mode"]) == one["mode"]]
         rows = [one for one in rows if one["status"] in query.getall("status", [one["status"]])]
         rows.sort(key=lambda one: str(one["created"]), reverse=query.get("sort", "-createdAt").startswith("-"))
-        limit, start = _number(query.get("limit", "10"), "limit"), _number(query.get("next", "0"), "next")
+        limit, start = number(query.get("limit", "10"), "limit"), number(query.get("next", "0"), "next")
         if not 1 <= limit <= _MOST_WORKLOADS:
             raise invalid(f"limit must be from 1 to {_MOST_WORKLOADS}.", "limit", "parameter")
         found = {"workloads": rows[start : start + limit], "total_count": len(rows), "limit": limit}
@@ -297,7 +272,7 @@ class Runtime(Emulator):
 
     async def _submit(self, request: web.Request) -> web.Response:
         document = as_json(await request.text())
-        _check(document)
+        check(document)
         device, account, session = self.device(document["backend"]), request[ACCOUNT], None
         if "session_id" in document and document["session_id"] is not None:
             session = self._session(request, document["session_id"])
@@ -314,7 +289,7 @@ class Runtime(Emulator):
             device.name,
             document["program_id"],
             document,
-            limit_s=min(document.get("cost") or _USUAL_COST_S, _MOST_COST_S),
+            limit_s=min(document.get("cost") or _USUAL_COST_S, MOST_COST_S),
             created_s=self.clock.now(),
             session=session,
             tags=tuple(document.get("tags") or ()),
@@ -329,45 +304,23 @@ class Runtime(Emulator):
     async def _list(self, request: web.Request) -> web.Response:
         query = request.query
         self._look_at_the_clock()
-        limit, offset = _number(query.get("limit", "10"), "limit"), _number(query.get("offset", "0"), "offset")
-        found = [job for job in self._all() if job.account is request[ACCOUNT] and _matches(job, request)]
+        limit, offset = number(query.get("limit", "10"), "limit"), number(query.get("offset", "0"), "offset")
+        found = [job for job in self._all() if job.account is request[ACCOUNT] and matches(job, request)]
         found.sort(key=lambda job: job.created_s, reverse=query.get("sort", "DESC").upper() != "ASC")
         is_brief = query.get("exclude_params") == "true"
-        page = [self._shown(job, is_brief) for job in found[offset : offset + limit]]
+        page = [shown(job, self.clock.now(), is_brief) for job in found[offset : offset + limit]]
         return web.json_response({"jobs": page, "count": len(found), "offset": offset, "limit": limit})
 
     async def _show(self, request: web.Request) -> web.Response:
-        return web.json_response(self._shown(self._job(request), request.query.get("exclude_params") == "true"))
+        return web.json_response(
+            shown(self._job(request), self.clock.now(), request.query.get("exclude_params") == "true")
+        )
 
     def _job(self, request: web.Request) -> RuntimeJob:
         self._look_at_the_clock()
         job = self.job(request)
         assert isinstance(job, RuntimeJob)
         return job
-
-    def _shown(self, job: RuntimeJob, is_brief: bool) -> dict[str, Any]:
-        name = _NAMES[job.status]
-        state: dict[str, Any] = {"status": name}
-        if job.reason is not None:
-            solution = "Mend the cause and submit the job again."
-            state |= {"reason": job.reason, "reason_code": job.reason_code, "reason_solution": solution}
-        used_s = job.busy_s(self.clock.now())
-        return {
-            "id": job.id,
-            "backend": job.device,
-            "status": f"{name} - Ran too long" if job.reason_code == RAN_TOO_LONG else name,
-            "state": {key: value for key, value in state.items() if value is not None},
-            "program": {"id": job.program},
-            "created": iso(job.created_s),
-            "cost": int(job.limit_s),
-            "user_id": "emulated",
-            "tags": list(job.tags),
-            "private": job.is_private,
-            "usage": {"seconds": used_s, "quantum_seconds": used_s},
-            "estimated_running_time_seconds": job.service_s,
-            **({"session_id": job.session.id} if job.session else {}),
-            **({} if is_brief or job.is_private else {"params": job.document["params"]}),
-        }
 
     async def _cancel(self, request: web.Request) -> web.Response:
         job = self._job(request)
@@ -415,8 +368,8 @@ class Runtime(Emulator):
         )
 
     async def _tag(self, request: web.Request) -> web.Response:
-        job, tags = self._job(request), as_json(await request.text()).get("tags")
-        job.tags = _tags(tags)
+        job, given = self._job(request), as_json(await request.text()).get("tags")
+        job.tags = tags(given)
         return web.Response(status=204)
 
     # -- what the processor needs
@@ -430,42 +383,3 @@ class Runtime(Emulator):
 
 def _text(content: bytes) -> web.Response:
     return web.Response(body=content, content_type="text/plain", charset="utf-8")
-
-
-def _number(text: str, name: str) -> int:
-    if not text.isdecimal():
-        raise invalid(f"{name} must be a whole number, not {text!r}.", name, "parameter")
-    return int(text)
-
-
-def _tags(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(one, str) and len(one) <= 86 for one in value):
-        raise invalid("tags must be a list of texts of 86 characters at most.", "tags")
-    return tuple(value)
-
-
-def _matches(job: RuntimeJob, request: web.Request) -> bool:
-    query = request.query
-    facts = {"program": job.program, "backend": job.device, "session_id": job.session.id if job.session else None}
-    return (
-        all(query.get(name, fact) == fact for name, fact in facts.items())
-        and ("pending" not in query or (query["pending"] == "true") is not job.is_ended)
-        and set(query.getall("tags", [])) <= set(job.tags)
-        and iso(job.created_s) >= query.get("created_after", "")
-        and iso(job.created_s) <= query.get("created_before", "9")
-    )
-
-
-def _check(document: dict[str, Any]) -> None:
-    for name in ("backend", "program_id"):
-        if not isinstance(document.get(name), str) or not document[name]:
-            raise invalid(f"{name} must be text.", name)
-    if not isinstance(document.get("params"), dict):
-        raise invalid("params must be an object.", "params")
-    cost = document.get("cost")
-    if cost is not None and (type(cost) is not int or not 0 <= cost <= _MOST_COST_S):
-        raise invalid(f"cost must be a whole number of seconds, 0 to {_MOST_COST_S}.", "cost")
-    if str(document.get("log_level", "info")).lower() not in _LEVELS:
-        raise invalid(f"log_level must be one of {', '.join(_LEVELS)}.", "log_level")
-    if document.get("tags") is not None:
-        _tags(document["tags"])
