@@ -15,7 +15,8 @@ nox.options.sessions = ["lint", "typecheck", "test"]
 ROOT = Path(__file__).parent
 CONSTRAINTS = ROOT / ".ci" / "constraints.txt"
 DISTRIBUTIONS = ["qrmi_core", "qrmi_local", "qrmi_ibm_da", "qrmi_ibm_qrs", "qrmi_broker", "qrmi_testkit"]
-TEST_TOOLS = ["pytest", "hypothesis", "jsonschema", "uv", "qiskit-ibm-runtime"]
+EXTRAS = {"qrmi_core": "[plot]", "qrmi_testkit": "[emulators]"}
+TEST_TOOLS = ["pytest", "hypothesis", "jsonschema", "uv", "qiskit-ibm-runtime", "requests"]
 BROKER_TEST_TOOLS = ["schemathesis", "cryptography", "libfaketime", "lupa"]
 DOCS_TOOLS = ["sphinx", "myst-parser", "furo"]
 
@@ -27,7 +28,7 @@ def install(session: nox.Session, *what: str) -> None:
 
 def install_ours(session: nox.Session, *extra: str) -> None:
     """Install our distributions in place, and *extra* beside them."""
-    ours = [word for folder in DISTRIBUTIONS for word in ("-e", f"./{folder}{'[plot]' * (folder == 'qrmi_core')}")]
+    ours = [word for folder in DISTRIBUTIONS for word in ("-e", f"./{folder}{EXTRAS.get(folder, '')}")]
     install(session, *ours, *extra)
 
 
