@@ -7,6 +7,7 @@
       PayloadError             what was asked to run is wrong                 .source .path
       ResourceError            about one resource                            .resource
         NotOffered             ResourceUnavailable   BrokerUnavailable
+        OutcomeUnknown         RequestRefused                           .status .code .solution
         AcquireTimeout         AuthenticationFailed  AuthorizationRefused
         UnexpectedReply        BackendFault
       TaskError                about one task                                .resource .task_id
@@ -170,6 +171,32 @@ class BrokerUnavailable(ResourceUnavailable):
 
     def sentence(self) -> str:
         return f"{self.resource}: {self.detail}. Try again later; if it lasts, tell the administrators of this site"
+
+
+class OutcomeUnknown(ResourceUnavailable):
+    """A request that must not be sent twice may have been done: it was sent, and no answer says what became of it."""
+
+    def sentence(self) -> str:
+        return (
+            f"{self.resource}: whether it was done is not known: {self.detail}. "
+            "Look for it before you send it again, or send it with the same --key"
+        )
+
+
+class RequestRefused(ResourceError):
+    """The service refused a request. ``status`` is HTTP's; ``code`` and ``solution`` are the service's, or empty."""
+
+    def __init__(self, resource: str, detail: str, status: int = 0, code: str = "", solution: str = "") -> None:
+        QrmiError.__init__(self, resource, detail, status, code, solution)
+        self.resource = resource
+        self.detail = detail
+        self.status = status
+        self.code = code
+        self.solution = solution
+
+    def sentence(self) -> str:
+        remedy = self.solution or "See the service's documentation, or ask the administrators of this site"
+        return f"{self.resource}: the service refused it: {self.detail}. {remedy}"
 
 
 class AcquireTimeout(ResourceError):
