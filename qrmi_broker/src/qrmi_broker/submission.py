@@ -94,7 +94,9 @@ class Submitter:
         vendor, payload, left = self.vendors[task.resource], self._payload(task), list(_RESEND_S)
         while True:
             try:
-                sent: str = await vendor.call("task_start", payload, key=task.vendor_key, answer_s=None)
+                sent: str = await vendor.call(
+                    "task_start", payload, key=task.vendor_key, session=task.session, answer_s=None
+                )
                 return sent
             except QrmiError as exc:
                 found = None if isinstance(exc, _REFUSALS) else await self._lookup(task)

@@ -37,6 +37,8 @@ class Task:
     fence: int
     source: str = "payload"
     """What the user called it, for messages."""
+    session: str | None = None
+    """The vendor's session of its lease, in which it runs."""
     vendor_id: str | None = None
     state: TaskState = field(factory=lambda: TaskState(TaskStatus.QUEUED))
     qpu_s: float | None = None

@@ -99,6 +99,7 @@ class Tasks:
             size_bytes=size_bytes,
             fence=lease.fence,
             source=source,
+            session=lease.session,
         )
         self._open[task.id] = self._keys[owner] = task
         task.submission = asyncio.create_task(self._begin(task))

@@ -111,6 +111,14 @@ class QuantumResource(ABC):
     def release(self, token: str) -> None:  # noqa: B027 - a default, not a gap
         """Close the session. Idempotent: an unknown or closed token is no error."""
 
+    def in_session(self, token: str) -> QuantumResource:
+        """This resource, for tasks that are to run in the session *token*, one of several that are open.
+
+        Where the vendor's tasks belong to sessions, return a view that shares everything else with this resource; a
+        task started on this resource itself runs in the session that was acquired last.
+        """
+        return self
+
     def task_wait(self, task_id: str, timeout_s: float) -> TaskState:
         """Block until the task has ended or *timeout_s* passed; return its state then.
 

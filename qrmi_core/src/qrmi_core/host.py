@@ -204,9 +204,13 @@ class Hosted(QuantumResource):
                 f"It executes: {kinds}",
             )
 
-    def task_start(self, payload: Payload, *, key: str) -> str:
+    def task_start(self, payload: Payload, *, key: str, session: str | None = None) -> str:
+        """Submit *payload*; in the session *session* where several are open, else in the one acquired last."""
         self._check_kind(payload)
-        return self._as(str, "task_start", self._call(self.inner.task_start, payload, key=key))
+        inner = self.inner
+        if session is not None:
+            inner = self._as(QuantumResource, "in_session", self._call(inner.in_session, session))  # type: ignore[type-abstract]
+        return self._as(str, "task_start", self._call(inner.task_start, payload, key=key))
 
     def task_status(self, task_id: str) -> TaskState:
         return self._as(TaskState, "task_status", self._call(self.inner.task_status, task_id))
