@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlencode
 
@@ -42,6 +42,11 @@ class Body:
         return cls(lambda: io.BytesIO(content), len(content), content_type)
 
     @classmethod
+    def joined(cls, *parts: Body, content_type: str = "application/json") -> Body:
+        """*parts*, one after the other, each read when it is sent."""
+        return cls(lambda: io.BufferedReader(_Joined(parts)), sum(part.size_bytes for part in parts), content_type)
+
+    @classmethod
     def json(cls, document: object) -> Body:
         """*document* as JSON."""
         return cls.of(json.dumps(document, separators=(",", ":")).encode(), "application/json")
@@ -50,6 +55,28 @@ class Body:
     def form(cls, fields: Mapping[str, str]) -> Body:
         """*fields* as a browser sends a form."""
         return cls.of(urlencode(fields).encode(), "application/x-www-form-urlencoded")
+
+
+class _Joined(io.RawIOBase):
+    def __init__(self, parts: Iterable[Body]) -> None:
+        self._coming = iter(parts)
+        self._stream: BinaryIO = io.BytesIO()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not (count := self._stream.readinto(buffer)):  # type: ignore[attr-defined]
+            following = next(self._coming, None)
+            if following is None:
+                return 0
+            self._stream.close()
+            self._stream = following.open()
+        return int(count)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
 
 
 @frozen
@@ -144,9 +171,9 @@ class Door:
                 unless it is repeatable: then it may have been, and asking again does no harm.
             UnexpectedReply: a redirection, or an answer longer than *most_bytes*.
         """
-        from qrmi_core.call import Call
+        from qrmi_core.exchange import Exchange
 
-        call = Call(
+        exchange = Exchange(
             door=self,
             method=method,
             path=path,
@@ -157,7 +184,7 @@ class Door:
             until=self.clock.monotonic() + (self.deadline_s if deadline_s is None else deadline_s),
             most_bytes=most_bytes,
         )
-        return call.run()
+        return exchange.run()
 
     def close(self) -> None:
         """Close the kept connections; a later call opens new ones."""

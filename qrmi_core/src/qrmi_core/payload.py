@@ -85,7 +85,7 @@ def parse_json(content: bytes, source: str) -> Any:
         PayloadError: it is not; the message names *source* and says where.
     """
     try:
-        return _DECODER.decode(content.decode("utf-8-sig"))
+        return DECODER.decode(content.decode("utf-8-sig"))
     except _Refusal as exc:
         problem, remedy = exc.args
     except UnicodeDecodeError as exc:
@@ -98,7 +98,7 @@ def parse_json(content: bytes, source: str) -> Any:
     raise PayloadError(source, "$", problem, remedy)
 
 
-class _Refusal(Exception):
+class _Refusal(ValueError):
     """JSON that is none of ours: the problem, and the remedy."""
 
 
@@ -125,4 +125,4 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-_DECODER = json.JSONDecoder(parse_float=_real, parse_int=_whole, parse_constant=_not_finite, object_pairs_hook=_members)
+DECODER = json.JSONDecoder(parse_float=_real, parse_int=_whole, parse_constant=_not_finite, object_pairs_hook=_members)

@@ -1,4 +1,4 @@
-"""One call through a `Door`, with all its tries."""
+"""One request through a `Door`, with all its tries, until its answer."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class _Answer:
 
 
 @define(eq=False)
-class Call:
-    """One call, with all its tries."""
+class Exchange:
+    """One request, with all its tries."""
 
     door: Door
     method: str
