@@ -81,7 +81,7 @@ def outcome() -> Callable[..., object]:
 
 
 _PRETEND = """
-from qrmi_core import Backend, QuantumResource, TaskState, TaskStatus, setting, settings
+from qrmi_core import Backend, Device, QuantumResource, ResourceUnavailable, TaskState, TaskStatus, setting, settings
 
 STATES = [
     TaskState(TaskStatus.QUEUED, queue_position=2),
@@ -109,6 +109,16 @@ class Pretend(QuantumResource):
 
     def task_result(self, task_id):
         return (self.ctx.state_dir / "task").read_bytes()
+
+    def discover(self):
+        if self.ctx.settings.speed == 0:
+            raise ResourceUnavailable(self.ctx.name, "it stands still")
+        return [
+            Device(name="off", is_online=False, status="offline", queue=0),
+            Device(name="busy", is_online=True, status="online", qubits=5, queue=7),
+            Device(name="odd", is_online=True, status="on\x1b]0;owned\x07line", qubits=5, note="who knows?"),
+            Device(name="free", is_online=True, status="online", qubits=3, queue=1),
+        ]
 
 
 BACKEND = Backend(contract=1, settings=Settings, payloads={"pretend"}, open=Pretend)

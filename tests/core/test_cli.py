@@ -233,6 +233,30 @@ def test_a_dry_run_submits_nothing(ended, write, monkeypatch):
 
 
 @pytest.mark.usefixtures("pretend")
+def test_what_a_credential_reaches_is_listed_the_least_busy_first(ended):
+    """Who configures a site sees each processor, and a program that wants the least busy one takes the first."""
+    status, out, _ = ended(cli.main, "resources", "--discover")
+    rows = json.loads(ended(cli.main, "resources", "--discover", "--json")[1])
+
+    assert 0 == status
+    assert ["free", "busy", "odd", "off"] == [line.split()[0] for line in out.splitlines()[1:]]
+    assert ["DEVICE", "STATUS", "QUBITS", "QUEUE", "RESOURCE", "NOTE"] == out.splitlines()[0].split()
+    assert "\x1b" not in out
+    assert ("free", 3, 1, "fez") == tuple(rows[0][key] for key in ("device", "qubits", "queue", "resource"))
+    assert rows[2]["queue"] is None
+
+
+@pytest.mark.usefixtures("pretend")
+def test_a_credential_that_reaches_nothing_is_said(ended, monkeypatch):
+    """A listing that lacks a whole account must not look like a complete one."""
+    monkeypatch.setenv("fez_QRMI_PRETEND_SPEED", "0")
+    status, out, err = ended(cli.main, "resources", "--discover")
+
+    assert (3, "") == (status, out)
+    assert "fez: unavailable: it stands still" in err
+
+
+@pytest.mark.usefixtures("pretend")
 def test_resources_are_listed_with_their_state(ended, write):
     """A user could not find out what there is."""
     status, out, _ = ended(cli.main, "resources")

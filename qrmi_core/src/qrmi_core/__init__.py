@@ -42,7 +42,17 @@ if TYPE_CHECKING:
     )
     from qrmi_core.hooks import hookimpl
     from qrmi_core.host import Hosted, Opening, open_resource
-    from qrmi_core.models import ALLOWED_MOVES, AcquireRequest, Run, Session, TaskPlan, TaskState, TaskStatus, Usage
+    from qrmi_core.models import (
+        ALLOWED_MOVES,
+        AcquireRequest,
+        Device,
+        Run,
+        Session,
+        TaskPlan,
+        TaskState,
+        TaskStatus,
+        Usage,
+    )
     from qrmi_core.payload import Payload
     from qrmi_core.runner import TaskRunner
 
@@ -78,7 +88,17 @@ _HOMES = {
     ),
     "hooks": ("hookimpl",),
     "host": ("Hosted", "Opening", "open_resource"),
-    "models": ("ALLOWED_MOVES", "AcquireRequest", "Run", "Session", "TaskPlan", "TaskState", "TaskStatus", "Usage"),
+    "models": (
+        "ALLOWED_MOVES",
+        "AcquireRequest",
+        "Device",
+        "Run",
+        "Session",
+        "TaskPlan",
+        "TaskState",
+        "TaskStatus",
+        "Usage",
+    ),
     "payload": ("Payload",),
     "runner": ("TaskRunner",),
     "declarations": ("setting", "settings"),
@@ -100,6 +120,7 @@ __all__ = [
     "BrokerUnavailable",
     "ConfigError",
     "Context",
+    "Device",
     "Hosted",
     "NotOffered",
     "Opening",

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 from attrs import field, frozen
 
 from qrmi_core.errors import NotOffered
-from qrmi_core.models import AcquireRequest, Session, TaskPlan, TaskState, Usage
+from qrmi_core.models import AcquireRequest, Device, Session, TaskPlan, TaskState, Usage
 from qrmi_core.payload import Payload
 from qrmi_core.polling import Clock, poll
 
@@ -142,6 +142,10 @@ class QuantumResource(ABC):
     def metadata(self) -> dict[str, str]:
         """Facts about the resource for people to read."""
         return {}
+
+    def discover(self) -> Sequence[Device]:
+        """The processors that this resource's credential reaches, its own among them, for those who configure."""
+        raise NotOffered(self.ctx.name, "discover")
 
     def sessions(self) -> Sequence[Session]:
         """The open sessions of this account, for recovery after a crash."""

@@ -16,7 +16,7 @@ from attrs import evolve, frozen
 from qrmi_core import declarations, log, redaction, registry, variables
 from qrmi_core.backend import Backend, Context, QuantumResource
 from qrmi_core.errors import BackendBroken, BackendFault, ConfigError, PayloadError, QrmiError
-from qrmi_core.models import AcquireRequest, Session, TaskPlan, TaskState, Usage
+from qrmi_core.models import AcquireRequest, Device, Session, TaskPlan, TaskState, Usage
 from qrmi_core.payload import Payload
 from qrmi_core.polling import Clock, SystemClock, poll
 from qrmi_core.secret import EXPOSED, SecretReference
@@ -239,6 +239,9 @@ class Hosted(QuantumResource):
 
     def find_task(self, key: str) -> str | None:
         return self._call(self.inner.find_task, key)
+
+    def discover(self) -> Sequence[Device]:
+        return self._call(self.inner.discover)
 
     def sessions(self) -> Sequence[Session]:
         return self._call(self.inner.sessions)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from enum import StrEnum
+from math import inf
 
 from attrs import field, frozen
 
@@ -78,6 +79,26 @@ class Usage:
 
     qpu_s: float
     """Seconds of processor time, as the vendor counts them."""
+
+
+@frozen(kw_only=True)
+class Device:
+    """A processor that a credential reaches, as `QuantumResource.discover` lists it."""
+
+    name: str
+    """As the vendor calls it, and as the backend's setting for it takes it."""
+    is_online: bool
+    status: str
+    """In the vendor's word."""
+    qubits: int | None = None
+    queue: int | None = None
+    """How many tasks are before the next one."""
+    note: str = ""
+
+    @property
+    def business(self) -> tuple[bool, float, int, str]:
+        """Smaller for the less busy: those that are offline last; of two equals the one with more qubits first."""
+        return (not self.is_online, inf if self.queue is None else self.queue, -(self.qubits or 0), self.name)
 
 
 @frozen(kw_only=True)
