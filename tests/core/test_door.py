@@ -347,6 +347,12 @@ def test_tries_and_pauses_together_keep_the_deadline(service, clock):
         ),
         (b'{"error": {"message": "no", "code": 7}}', "no (code 7)", "7", ""),
         (b'{"errors": [{"message": "a", "code": "1"}, {"message": "b"}, 3]}', "a; b (code 1)", "1", ""),
+        (
+            b"<?xml?><Error><Code>NoSuchKey</Code><Message>no key</Message></Error>",
+            "no key (code NoSuchKey)",
+            "NoSuchKey",
+            "",
+        ),
         (b'{"detail": "not like this"}', "not like this", "", ""),
         (b'"just words"', "just words", "", ""),
         (b"plain\nwords", "plain words", "", ""),
@@ -368,6 +374,15 @@ def test_a_refusal_shows_what_the_service_said(service, door, body, detail, code
         info.value.code,
         info.value.solution,
     )
+
+
+def test_a_caller_may_deal_with_a_status_itself(service, door, clock):
+    """Where 429 means a queue, waiting for its end is the caller's business: it gets the status and Retry-After."""
+    service.script = [saying(429, b"full", Retry_After="7")]
+    with pytest.raises(RequestRefused) as info:
+        door.ask("POST", "/jobs", own={429})
+
+    assert (429, 7.0, 1) == (info.value.status, info.value.retry_after_s, len(service.requests))
 
 
 def test_a_redirection_is_not_followed(service, door):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,10 +11,11 @@ from attrs import frozen
 
 from qrmi_core.errors import shown
 
-_CODES = ("code", "errorCode")
-_MESSAGES = ("message", "errorMessage", "msg", "detail", "title", "error")
+_CODES = ("code", "errorCode", "Code")
+_MESSAGES = ("message", "errorMessage", "Message", "msg", "detail", "title", "error")
 _DETAILS = ("errorDetails",)
 _SOLUTIONS = ("solution", "reason_solution")
+_XML = re.compile(r"<(Code|Message)>([^<]+)</\1>")
 _MOST_BYTES = 65_536
 _MOST_FAULTS = 3
 
@@ -34,7 +36,8 @@ def read(content: bytes, reason: str) -> Complaint:
     """The complaint in the body *content*.
 
     Known are an object with ``code`` and ``message`` (or ``errorCode`` and ``errorMessage``), one or a list of such
-    objects under ``error`` or ``errors``, text under ``detail``, and bare text. Of anything else the words are shown.
+    objects under ``error`` or ``errors``, text under ``detail``, bare text, and XML with ``Code`` and ``Message``. Of
+    anything else the words are shown.
 
     Args:
         content: of the answer, as far as it came.
@@ -44,7 +47,7 @@ def read(content: bytes, reason: str) -> Complaint:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
-        document = text
+        document = dict(_XML.findall(text)) if text.startswith("<") else text
     found = list(_faults(document))[:_MOST_FAULTS]
     if not found:
         return Complaint(shown(text or reason))
@@ -54,7 +57,7 @@ def read(content: bytes, reason: str) -> Complaint:
 
 def _faults(document: Any) -> Iterator[Complaint]:
     if isinstance(document, str):
-        if document and not document.startswith("<"):  # a proxy's page says nothing that its status does not
+        if document:
             yield Complaint(shown(document))
         return
     if not isinstance(document, Mapping):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlencode
 
@@ -146,6 +146,7 @@ class Door:
         body: Body | None = None,
         headers: Headers | None = None,
         is_repeatable: bool | None = None,
+        own: Collection[int] = (),
         deadline_s: float | None = None,
         most_bytes: int = MOST_BYTES,
     ) -> Reply:
@@ -160,6 +161,7 @@ class Door:
             is_repeatable: sending it twice does no more than sending it once. By default so for GET, HEAD, PUT and
                 DELETE. What is not repeatable is sent again only where the service cannot have begun it: nobody
                 listened, or it answered 401, 423 or 429.
+            own: statuses that the caller deals with, such as 429: they are raised as RequestRefused at once.
             deadline_s: of this call.
             most_bytes: a longer answer is refused.
 
@@ -181,6 +183,7 @@ class Door:
             body=body,
             headers={**self.headers, **(headers or {})},
             is_repeatable=method in _IDEMPOTENT if is_repeatable is None else is_repeatable,
+            own=own,
             until=self.clock.monotonic() + (self.deadline_s if deadline_s is None else deadline_s),
             most_bytes=most_bytes,
         )

@@ -184,15 +184,27 @@ class OutcomeUnknown(ResourceUnavailable):
 
 
 class RequestRefused(ResourceError):
-    """The service refused a request. ``status`` is HTTP's; ``code`` and ``solution`` are the service's, or empty."""
+    """The service refused a request. ``status`` is HTTP's; ``code`` and ``solution`` are the service's, or empty.
 
-    def __init__(self, resource: str, detail: str, status: int = 0, code: str = "", solution: str = "") -> None:
-        QrmiError.__init__(self, resource, detail, status, code, solution)
+    ``retry_after_s`` is how long it asks to be left alone.
+    """
+
+    def __init__(  # noqa: PLR0917 - the facts of an error travel as its positional arguments
+        self,
+        resource: str,
+        detail: str,
+        status: int = 0,
+        code: str = "",
+        solution: str = "",
+        retry_after_s: float = 0.0,
+    ) -> None:
+        QrmiError.__init__(self, resource, detail, status, code, solution, retry_after_s)
         self.resource = resource
         self.detail = detail
         self.status = status
         self.code = code
         self.solution = solution
+        self.retry_after_s = retry_after_s
 
     def sentence(self) -> str:
         remedy = self.solution or "See the service's documentation, or ask the administrators of this site"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Collection
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
@@ -59,6 +60,7 @@ class Exchange:
     body: Body | None
     headers: Headers
     is_repeatable: bool
+    own: Collection[int]
     until: float
     most_bytes: int
     _authority: Headers = field(factory=dict)
@@ -86,7 +88,7 @@ class Exchange:
                     return Reply(self.door.resource, self.request, answer.status, answer.headers, answer.content)
                 if answer.status == HTTPStatus.UNAUTHORIZED and self._renewed():
                     continue
-                if answer.status not in _NOT_DONE | _IN_DOUBT:
+                if answer.status in self.own or answer.status not in _NOT_DONE | _IN_DOUBT:
                     raise self._refusal(answer)
                 problem, may_be_done = f"{answer.status} {self._words(answer)}", answer.status in _IN_DOUBT
                 asked_s = _retry_after(answer.headers)
@@ -205,7 +207,8 @@ class Exchange:
             return AuthenticationFailed(name, f"{self.request}: {said}")
         if answer.status < 400:
             return UnexpectedReply(name, f"{self.request} was redirected ({answer.status}), which we do not follow")
-        return RequestRefused(name, f"{self.request}: {answer.status} {said}", answer.status, said.code, said.solution)
+        words = f"{self.request}: {answer.status} {said}"
+        return RequestRefused(name, words, answer.status, said.code, said.solution, _retry_after(answer.headers))
 
     def _unavailable(self, problem: str, number: int, asked_s: float) -> ResourceUnavailable:
         asks = f"; it asks to be left alone for {asked_s:g} s" if asked_s else ""
