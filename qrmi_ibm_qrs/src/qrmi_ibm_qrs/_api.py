@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any, TypeVar
 
-from qrmi_core import AuthenticationFailed, ConfigError, Context, RequestRefused, TaskNotFound, UnexpectedReply
+from qrmi_core import (
+    AuthenticationFailed,
+    ConfigError,
+    Context,
+    Device,
+    RequestRefused,
+    ResourceUnavailable,
+    TaskNotFound,
+    UnexpectedReply,
+)
 from qrmi_core.bearer import Bearer, Token
 from qrmi_core.door import Body, Door, Reply
 from qrmi_ibm_qrs import _wire
-from qrmi_ibm_qrs.settings import Settings
+from qrmi_ibm_qrs.settings import LEAST_BUSY, Settings
 
 _T = TypeVar("_T")
 VERSION = "2025-05-01"
@@ -37,9 +47,12 @@ class Service:
     def __init__(self, ctx: Context) -> None:
         settings: Settings = ctx.settings
         self.name = ctx.name
-        self.device = settings.backend or ctx.name
-        """The processor, as the service calls it."""
+        self.given_session = ctx.acquisition_token or settings.session_id
+        """The session that somebody else opened for us, if so: it is not ours to close."""
         self._settings = settings
+        self._log = ctx.log
+        self._chosen: str | None = None
+        self._choosing = threading.Lock()
         self._iam = Door(ctx.name, settings.iam_endpoint, clock=ctx.clock, log=ctx.log)
         self._door = Door(
             ctx.name,
@@ -213,6 +226,33 @@ class Service:
 
     # -- the processor
 
+    @property
+    def device(self) -> str:
+        """The processor, as the service calls it. The least busy one is chosen when it is first asked for.
+
+        Raises:
+            ResourceUnavailable: none is online.
+        """
+        named = self._settings.backend or self.name
+        if named != LEAST_BUSY:
+            return named
+        with self._choosing:
+            if self._chosen is None:
+                self._chosen = self._device_of_session() or self._least_busy()
+            return self._chosen
+
+    def _device_of_session(self) -> str | None:
+        session = self.session(self.given_session) if self.given_session else None
+        return session.backend or None if session else None
+
+    def _least_busy(self) -> str:
+        online = [one for one in self.devices() if one.is_online]
+        if not online:
+            raise ResourceUnavailable(self.name, "no quantum processor of the instance is online")
+        best = min(online, key=lambda one: one.business)
+        self._log.info("device.chosen", device=best.name, queue=best.queue, qubits=best.qubits)
+        return best.name
+
     def status(self) -> Mapping[str, Any]:
         """What the service says about the processor's state and queue."""
         return self._of_device("/status")
@@ -228,9 +268,9 @@ class Service:
         except ConfigError:
             return None
 
-    def devices(self) -> list[Mapping[str, Any]]:
+    def devices(self) -> list[Device]:
         """Every processor of the instance."""
-        return self._read("/backends", lambda document: [dict(one) for one in document.get("devices") or ()])
+        return self._read("/backends", _wire.devices_of)
 
     def _of_device(self, below: str) -> Mapping[str, Any]:
         try:

@@ -39,10 +39,6 @@ class Sessions:
     _ended: set[str] = field(factory=set)
     """Sessions that tasks found closed."""
 
-    def given(self) -> str | None:
-        """The session that somebody else opened for us, if so: it is not ours to close."""
-        return self.ctx.acquisition_token or self.ctx.settings.session_id
-
     def open(self, request: AcquireRequest) -> str:
         """The token of the session of *request*: a new one, unless its key has one or somebody gave us one.
 
@@ -54,13 +50,14 @@ class Sessions:
             known = self.records.find(request.lease_key)
             if known and (token := self._still(known)):
                 return token
-            if (given := self.given()) and self._is_usable(given):
+            given = self.service.given_session
+            if given and self._is_usable(given):
                 return given
             return self._opened(request)
 
     def close(self, token: str) -> None:
         """Close the session; one that is closed, gone or was never there is as good as closed."""
-        if token and token != self.given() and not token.startswith(_JOB):
+        if token and token != self.service.given_session and not token.startswith(_JOB):
             self.service.close_session(token)
         for record in self.records.all():
             if record.token == token:

@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import frozen
 
-from qrmi_core import TaskState, TaskStatus
+from qrmi_core import Device, TaskState, TaskStatus
 from qrmi_core.errors import shown
 
 RAN_TOO_LONG = 1305
@@ -24,6 +24,8 @@ _STATUSES = {
 }
 """Nobody asked for the end of what ran too long, so it has failed, and its reason says how to mend it."""
 _RAN_TOO_LONG = "it ran longer than its limit: raise the time limit, or ask for fewer shots or circuits"
+ONLINE = ("active", "online")
+"""What a processor's state is called while it accepts jobs."""
 _ENDED_SESSIONS = ("closed", "completed", "canceled", "cancelled", "failed")
 _ENOUGH_OF_MAX_TTL = 100
 """A session is worth keeping while more than one part in so many of its life is left."""
@@ -53,7 +55,8 @@ class SessionState:
     id: str
     is_open: bool
     """It takes jobs."""
-    mode: str
+    backend: str
+    """The processor that it is for; empty if any."""
     state: str
     max_ttl_s: float | None
     left_s: float | None
@@ -151,7 +154,7 @@ def session_of(document: Any) -> SessionState:
     return SessionState(
         id=text(fields.get("id"), "the session's id"),
         is_open=_is_open(fields, state) and not fields.get("closed_at"),
-        mode=str(fields.get("mode") or ""),
+        backend=str(fields.get("backend_name") or ""),
         state=state,
         max_ttl_s=_number(fields.get("max_ttl")),
         left_s=_number(fields.get("active_ttl")),
@@ -185,6 +188,30 @@ def _cursor(value: Any) -> str | None:
         return str(fields["cursor"])
     found = re.search(r"[?&]next=([^&]+)", str(fields.get("href") or ""))
     return found[1] if found else None
+
+
+def devices_of(document: Any) -> list[Device]:
+    """Raises: Surprise."""
+    return [_device(one) for one in _object(document, "the list of processors").get("devices") or ()]
+
+
+def _device(document: Any) -> Device:
+    if isinstance(document, str):  # what older versions of the API list
+        return Device(name=document, is_online=True, status="unknown")
+    fields = _object(document, "a processor")
+    status, kind = _mapping(fields.get("status")), _mapping(fields.get("processor_type"))
+    queue, qubits = _number(fields.get("queue_length")), _number(fields.get("qubits"))
+    name = str(status.get("name") or "unknown")
+    notes = [status.get("reason"), kind.get("family") and f"{kind['family']} r{kind.get('revision')}"]
+    notes += ["simulator"] if fields.get("is_simulator") else []
+    return Device(
+        name=text(fields.get("name"), "a processor's name"),
+        is_online=name.lower() in ONLINE,
+        status=name,
+        qubits=None if qubits is None else int(qubits),
+        queue=None if queue is None else int(queue),
+        note=", ".join(str(note) for note in notes if note),
+    )
 
 
 def text(value: Any, what: str) -> str:

@@ -14,6 +14,7 @@ from attrs import evolve
 from qrmi_core import (
     AcquireRequest,
     Context,
+    Device,
     OutcomeUnknown,
     Payload,
     PayloadError,
@@ -31,10 +32,10 @@ from qrmi_core import (
     Usage,
 )
 from qrmi_core.door import Body
+from qrmi_core.members import call_of
 from qrmi_ibm_qrs import _wire
 from qrmi_ibm_qrs._api import Service
 from qrmi_ibm_qrs._board import Board
-from qrmi_ibm_qrs._body import body_of
 from qrmi_ibm_qrs._records import Records
 from qrmi_ibm_qrs._sessions import Sessions
 from qrmi_ibm_qrs._turns import Turns
@@ -43,7 +44,6 @@ from qrmi_ibm_qrs.settings import MOST_COST_S, Settings
 _LOOKS_S = (0.0, 1.0)
 """When a job is looked for whose submission was not answered: the service's list may be a moment behind."""
 _MOST_KEYS = 4096
-_ACCESSIBLE = ("active", "online")
 
 
 class Runtime(QuantumResource):
@@ -57,7 +57,7 @@ class Runtime(QuantumResource):
         self.service = Service(ctx)
         self._board = Board(self.service, ctx.clock)
         self._sessions = Sessions(ctx, self.service, Records(ctx.name, ctx.state_dir / "sessions"))
-        self._session = self._sessions.given()
+        self._session = self.service.given_session
         """Where tasks run, if in a session."""
         self._turns = Turns()
         self._keys: OrderedDict[str, str] = OrderedDict()
@@ -72,7 +72,7 @@ class Runtime(QuantumResource):
     def release(self, token: str) -> None:
         self._sessions.close(token)
         if token == self._session:
-            self._session = self._sessions.given()
+            self._session = self.service.given_session
 
     def in_session(self, token: str) -> Runtime:
         view = copy.copy(self)
@@ -130,7 +130,7 @@ class Runtime(QuantumResource):
     # -- the resource
 
     def is_accessible(self) -> bool:
-        return str(self.service.status().get("status") or "").lower() in _ACCESSIBLE
+        return str(self.service.status().get("status") or "").lower() in _wire.ONLINE
 
     def target(self) -> str:
         documents = {"configuration": self.service.configuration(), "properties": self.service.properties()}
@@ -147,14 +147,17 @@ class Runtime(QuantumResource):
         }
         return {name: str(fact) for name, fact in facts.items() if fact not in (None, "")}
 
+    def discover(self) -> Sequence[Device]:
+        return self.service.devices()
+
     def close(self) -> None:
         self.service.close()
 
     # -- submitting
 
     def _tag(self, key: str) -> str:
-        """The tag of the task with *key* on this processor: short, and of letters that no service minds."""
-        return "qrmi-" + hashlib.sha256(json.dumps([self.service.device, key]).encode()).hexdigest()[:32]
+        """The tag of this resource's task with *key*: short, and of letters that no service minds."""
+        return "qrmi-" + hashlib.sha256(json.dumps([self.ctx.name, key]).encode()).hexdigest()[:32]
 
     def _remember(self, tag: str, job_id: str) -> str:
         self._keys[tag] = job_id
@@ -204,12 +207,16 @@ class Runtime(QuantumResource):
         return None
 
     def _body(self, payload: Payload, tag: str, session_id: str | None) -> Body:
-        members: dict[str, object] = {"backend": self.service.device, "tags": [tag]}
-        if session_id:
-            members["session_id"] = session_id
-        if (cost := self._cost()) is not None:
-            members["cost"] = cost
-        return body_of(payload, members)
+        program_id, parameters = call_of(payload)
+        cost = self._cost()
+        request = {
+            "program_id": program_id,
+            "backend": self.service.device,
+            "tags": [tag],
+            **({"session_id": session_id} if session_id else {}),
+            **({} if cost is None else {"cost": cost}),
+        }
+        return Body.joined(Body.of(f'{json.dumps(request)[:-1]}, "params": '.encode()), parameters, Body.of(b"}"))
 
     def _cost(self) -> int | None:
         """What the processor may spend on a task, in seconds."""

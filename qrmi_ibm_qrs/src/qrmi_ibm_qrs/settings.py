@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from typing import Literal
+from urllib.parse import urlsplit
 
 from qrmi_core import setting, settings
 
+LEAST_BUSY = "least-busy"
 MOST_COST_S = 10800
 """What the service allows a job at most, seconds."""
 
 
 def _address(value: str) -> str | None:
-    return None if value.startswith(("https://", "http://")) else "must start with https:// (or http://)"
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return "is no address; it starts with https:// or http://"
+    return "must have no query" if parts.query or parts.fragment else None
 
 
 def _above_zero(value: int) -> str | None:
@@ -37,7 +42,9 @@ class Settings:
     iam_apikey: str = setting(secret=True, help="API key of the IBM Cloud user or service ID that runs the tasks.")
     service_crn: str = setting(help="Cloud Resource Name (CRN) of the instance, `crn:v1:bluemix:public:...`.")
     backend: str | None = setting(
-        default=None, help="Name of the quantum processor at the service; without it, the name of the resource."
+        default=None,
+        help="Name of the processor at the service; without it, the name of the resource. `least-busy` takes the one "
+        "with the shortest queue when the resource is first used, and stays with it until the program or broker ends.",
     )
     session_mode: Literal["dedicated", "batch", "job"] = setting(
         default="dedicated",
