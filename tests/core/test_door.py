@@ -131,7 +131,7 @@ def test_the_core_needs_no_http_library_until_a_request_is_sent():
 # -- what is sent again
 
 
-@pytest.mark.parametrize("status", [408, 423, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 423, 429, 500, 502, 503, 504, 522])
 def test_a_passing_trouble_passes(service, door, clock, status):
     """A status that says "not now" is not the end: it is asked again, later each time."""
     service.script = [saying(status), saying(status), saying(200, b"1")]

@@ -27,8 +27,8 @@ _PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 8.0
 _NOT_DONE = frozenset({423, 429})
 """The service says that it did not do it: locked, or too much. Anything may be sent again."""
-_IN_DOUBT = frozenset({408, 500, 502, 503, 504})
-"""Something between us and the end failed, perhaps after it was done."""
+_IN_DOUBT = frozenset({408, *range(500, 600)} - {501, 505})
+"""Something between us and the end failed, perhaps after it was done; proxies have numbers of their own above 504."""
 
 
 class _Lost(Exception):
