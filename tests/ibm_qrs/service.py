@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qrmi_core import Hosted, Opening, Payload, open_resource
+from qrmi_core import Opening, Payload
 from qrmi_testkit.emulators.faults import Fault
 from qrmi_testkit.emulators.jobs import Job
 from qrmi_testkit.emulators.runtime import Runtime, RuntimeOptions
@@ -46,8 +46,7 @@ def bell(*tags: str, shots: int = 100) -> Payload:
     return Payload.from_json("qiskit-primitive", {"program_id": "sampler", "parameters": parameters})
 
 
-def opened(running: Runtime, name: str = DEVICE, type_: str = TYPE, **variables: str) -> Hosted:
-    """The emulated processor as a resource; *variables* are settings without their prefix."""
+def opening(running: Runtime, name: str = DEVICE, type_: str = TYPE, **variables: str) -> Opening:
+    """How to open the emulated processor; *variables* are settings without their prefix."""
     settings = {f"QRMI_IBM_QRS_{suffix}": value for suffix, value in variables.items()}
-    environment = running.environment() | settings
-    return open_resource(Opening(name=name, type=type_, environment=environment, source="the test"))
+    return Opening(name=name, type=type_, environment=running.environment() | settings, source="the test")

@@ -195,12 +195,15 @@ class Service:
             raise
 
     def close_session(self, session_id: str) -> None:
-        """Let what is queued in a session be forgotten, if there is any, and close it. It may be closed or gone."""
+        """Close a session; what is queued in it will not run, what runs goes on. It may be closed already, or gone."""
         if not _ID.fullmatch(session_id):
             return
-        waiting = next(self.jobs(session_id=session_id, pending="true", limit="1"))
         try:
-            if waiting:
+            may_wait = bool(next(self.jobs(session_id=session_id, pending="true", limit="1")))
+        except (ResourceUnavailable, UnexpectedReply):
+            may_wait = True
+        try:
+            if may_wait:
                 self._ask("DELETE", f"/sessions/{session_id}/close")
             else:
                 close = Body.json({"accepting_jobs": False})

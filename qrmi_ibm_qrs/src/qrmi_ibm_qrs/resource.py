@@ -8,6 +8,7 @@ import json
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 
 from attrs import evolve
 
@@ -62,6 +63,8 @@ class Runtime(QuantumResource):
         self._turns = Turns()
         self._keys: OrderedDict[str, str] = OrderedDict()
         """Tag -> job, of the last tasks that this process has started or found."""
+        self._doubtful: set[str] = set()
+        """Tags of submissions without an answer: a job may still come of them, after another try made one."""
 
     # -- sessions
 
@@ -109,6 +112,7 @@ class Runtime(QuantumResource):
             raise TaskCancelled(name, task_id, state.reason or "")
         if state.status is TaskStatus.FAILED:
             raise TaskFailed(name, task_id, state.reason or "")
+        self._cancel_latecomers(task_id)
         return self.service.result(task_id)
 
     def task_logs(self, task_id: str) -> str:
@@ -166,15 +170,26 @@ class Runtime(QuantumResource):
         return job_id
 
     def _found(self, tag: str) -> str | None:
-        """The job with *tag*. Were there several, the oldest is the task, and the others are not to run."""
+        """The job with *tag*."""
         if known := self._keys.get(tag):
             return known
+        return self._oldest(tag)
+
+    def _oldest(self, tag: str) -> str | None:
+        """The job with *tag*, as the service lists it. Were there several, the others are not to run."""
         jobs = [job for page in self.service.jobs(tags=tag, sort="ASC") for job in page if tag in job.tags]
         for job in jobs[1:]:
             if not job.state.status.is_terminal:
                 self.ctx.log.warning("task.duplicate", task_id=jobs[0].id, cancelled=job.id)
                 self.service.cancel(job.id)
         return jobs[0].id if jobs else None
+
+    def _cancel_latecomers(self, task_id: str) -> None:
+        """A submission that was given up may have arrived after the next one."""
+        for tag in [one for one in self._doubtful if self._keys.get(one) == task_id]:
+            self._doubtful.discard(tag)
+            with suppress(ResourceUnavailable, UnexpectedReply, RequestRefused):
+                self._oldest(tag)
 
     def _submitted(self, payload: Payload, tag: str, session_id: str | None) -> str:
         """Submit, once. A session that has ended meanwhile does not hold the task up: it runs without one.
@@ -194,6 +209,7 @@ class Runtime(QuantumResource):
             if found := self._looked_for(tag):
                 self.ctx.log.info("task.found", task_id=found, cause=exc.detail)
                 return found
+            self._doubtful.add(tag)
             raise OutcomeUnknown(self.ctx.name, exc.detail) from exc
 
     def _looked_for(self, tag: str) -> str | None:
