@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from broker.daemon import Daemon, short_folder
 
 from qrmi_core import Opening, Payload
 from qrmi_testkit.conformance import ResourceConformance
@@ -13,7 +15,7 @@ from qrmi_testkit.conformance import ResourceConformance
 from .service import DEVICE, Service, bell, service
 
 
-class TestRuntime(ResourceConformance):
+class OnSessions(ResourceConformance):
     """The suite, on sessions."""
 
     type = "qiskit-runtime-service"
@@ -55,4 +57,22 @@ class TestRuntime(ResourceConformance):
         assert shots == len(json.loads(result)["results"][0]["data"]["c"]["samples"])
 
 
-del ResourceConformance
+class TestRuntime(OnSessions):
+    """In the program's own process."""
+
+
+class TestBrokered(OnSessions):
+    """Through the socket of a real broker."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def opening(cls, running: Service) -> Iterator[Opening]:
+        entry = {"name": f"test-{cls.type}", "type": cls.type}
+        environment = running.environment() | {"QRMI_IBM_QRS_BACKEND": DEVICE}
+        with short_folder() as folder:
+            daemon = Daemon(Path(folder), [{**entry, "environment": environment}]).start()
+            yield daemon.opening(daemon.ask(entry["name"]), entry["name"])
+            daemon.stop()
+
+
+del OnSessions, ResourceConformance

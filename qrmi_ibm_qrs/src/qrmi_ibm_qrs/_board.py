@@ -7,7 +7,7 @@ from collections import OrderedDict
 
 from attrs import define, field
 
-from qrmi_core import RequestRefused, TaskStatus
+from qrmi_core import AuthenticationFailed, RequestRefused, TaskStatus
 from qrmi_core.polling import Clock
 from qrmi_ibm_qrs._api import Service
 from qrmi_ibm_qrs._wire import Job
@@ -114,7 +114,7 @@ class Board:
                         self._note(job, asked_at)
                 if not left:
                     return
-        except RequestRefused:
+        except (AuthenticationFailed, RequestRefused):  # a credential that may read jobs, and not list them
             return
 
     def _note(self, job: Job, asked_at: float) -> Job:

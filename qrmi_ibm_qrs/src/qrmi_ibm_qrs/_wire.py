@@ -44,7 +44,6 @@ class Job:
     state: TaskState
     usage_s: float | None
     tags: tuple[str, ...]
-    session_id: str | None
     has_reason: bool
 
 
@@ -91,8 +90,7 @@ def job_of(document: Any) -> Job:
         id=text(fields.get("id"), "the job's id"),
         state=TaskState(status, reason or (_NO_REASON if status is TaskStatus.FAILED else None)),
         usage_s=usage_of(fields.get("usage")),
-        tags=tuple(tag for tag in fields.get("tags") or () if isinstance(tag, str)),
-        session_id=fields.get("session_id") or None,
+        tags=tuple(tag for tag in _items(fields.get("tags")) if isinstance(tag, str)),
         has_reason=bool(reason),
     )
 
@@ -129,7 +127,7 @@ def last_error(result: str) -> str | None:
     """The last line of the last Python traceback in *result*, which a failed job leaves there."""
     _, found, traceback = result.rpartition("Traceback")
     lines = [line.strip() for line in traceback.replace("\\n", "\n").splitlines() if line.strip(' \t"}]')]
-    return shown(lines[-1].strip('"')) if found and lines else None
+    return shown(lines[-1].rstrip('"}] ')) if found and lines else None
 
 
 def usage_of(document: Any) -> float | None:
@@ -144,7 +142,7 @@ def usage_of(document: Any) -> float | None:
 
 def jobs_of(document: Any) -> list[Job]:
     """The jobs of one page of a list. Raises: Surprise."""
-    return [job_of(one) for one in _object(document, "the list of jobs").get("jobs") or ()]
+    return [job_of(one) for one in _items(_object(document, "the list of jobs").get("jobs"))]
 
 
 def session_of(document: Any) -> SessionState:
@@ -172,7 +170,7 @@ def workloads_of(document: Any, now: datetime) -> tuple[list[Workload], str | No
             is_open=_is_open(one, str(one.get("status") or "")) and not one.get("ended"),
             age_s=_age_s(one.get("created"), now),
         )
-        for one in map(_mapping, fields.get("workloads") or ())
+        for one in map(_mapping, _items(fields.get("workloads")))
     ]
     return found, _cursor(fields.get("next"))
 
@@ -192,7 +190,7 @@ def _cursor(value: Any) -> str | None:
 
 def devices_of(document: Any) -> list[Device]:
     """Raises: Surprise."""
-    return [_device(one) for one in _object(document, "the list of processors").get("devices") or ()]
+    return [_device(one) for one in _items(_object(document, "the list of processors").get("devices"))]
 
 
 def _device(document: Any) -> Device:
@@ -229,6 +227,10 @@ def _object(value: Any, what: str) -> Mapping[str, Any]:
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _items(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _number(value: Any) -> float | None:
