@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import selectors
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 import uuid
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,6 +29,7 @@ from qrmi_core import (
 )
 from qrmi_local.processes.engine import Engine
 from qrmi_local.processes.folder import Owner, TaskFolder, outdated, task_id_of
+from qrmi_local.processes.zygote import Zygote
 
 OPENING = Opening(name="local", type="local", environment={}, source="the test")
 
@@ -353,3 +357,24 @@ def test_a_stop_while_the_task_is_being_started_ends_the_task_alone(monkeypatch)
         stopper[0].join(30)
 
         assert resource.task_wait(task_id, 30).status is TaskStatus.CANCELLED
+
+
+def test_a_worker_that_one_event_ended_is_not_heard_by_the_next():
+    """A stop that arrived together with the worker's last word ended the simulator, and every task with it."""
+    caller, heard = socket.socketpair()[0], []
+    zygote = Zygote(caller)
+    pairs = [socket.socketpair() for _ in range(2)]
+
+    def end_the_other(which: int) -> None:
+        heard.append(which)
+        for ours, _ in pairs:
+            if ours.fileno() >= 0:
+                zygote.selector.unregister(ours)
+                ours.close()
+
+    for which, (ours, theirs) in enumerate(pairs):
+        zygote.selector.register(ours, selectors.EVENT_READ, partial(end_the_other, which))
+        theirs.send(b"x")
+    zygote.attend()
+
+    assert 1 == len(heard)

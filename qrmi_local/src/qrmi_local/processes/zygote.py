@@ -88,12 +88,15 @@ class Zygote:
         woken, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(wake)
         signal.signal(signal.SIGUSR1, lambda *_: None)  # another process left a stop mark
-        self.selector.register(woken, selectors.EVENT_READ, self._look_for_stop_marks)
+        self.selector.register(woken, selectors.EVENT_READ, lambda: self._look_for_stop_marks(woken))
         self.selector.register(self.caller, selectors.EVENT_READ, self._hear_caller)
         while True:
-            for key, _ in self.selector.select():
-                if key.fd == woken:
-                    os.read(woken, 512)
+            self.attend()
+
+    def attend(self) -> None:
+        """Wait for events, and deal with them."""
+        for key, _ in self.selector.select():
+            if self.selector.get_map().get(key.fd) is key:  # else an event before it ended that worker
                 key.data()
 
     # -- from the caller
@@ -135,7 +138,8 @@ class Zygote:
             self._settle(request, TaskState(TaskStatus.CANCELLED, "stopped while it ran"))
             self._next()
 
-    def _look_for_stop_marks(self) -> None:
+    def _look_for_stop_marks(self, woken: int) -> None:
+        os.read(woken, 512)
         running = [self.worker.request] if self.worker and self.worker.request else []
         for request in (*running, *self.queue):
             if TaskFolder(Path(request["folder"])).is_to_stop:
