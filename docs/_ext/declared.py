@@ -11,7 +11,7 @@ import importlib
 import inspect
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,16 @@ from qrmi_core.cli.config import schema
 
 
 def settings() -> Iterator[str]:
-    """Every setting of every installed backend."""
-    for type_ in sorted({point.name for point in registry.installed()}):
-        backend = registry.backend(type_)
+    """Every setting of every installed backend; one that answers to several types once."""
+    types: dict[str, list[str]] = {}
+    for point in registry.installed():
+        types.setdefault(point.value, []).append(point.name)
+    for names in sorted(types.values()):
+        backend = registry.backend(names[0])
         declared = declarations.declaration(backend.settings)
-        point = registry.installed(type_)[0]
-        yield f"(type-{type_})="
-        yield f"## Type `{type_}`"
+        point = registry.installed(names[0])[0]
+        yield "\n".join(f"(type-{name})=" for name in names)
+        yield f"## Type {' or '.join(f'`{name}`' for name in names)}"
         yield (
             f"From the distribution `{point.dist.name}`. "
             f"It executes payloads of kind {_words(sorted(backend.payloads))}. "
@@ -42,6 +45,13 @@ def settings() -> Iterator[str]:
         for one in declared:
             secret = ", secret" if one.secret else ""
             yield _entry("confval", declared.variable(one), one.help, f"{one.type_text}; {_default(one)}{secret}")
+
+
+def settings_table(type_: str) -> Iterator[str]:
+    """The settings of one type, a row each, for the page of its backend."""
+    declared = declarations.declaration(registry.backend(type_).settings)
+    rows = [f"| {{confval}}`{declared.variable(one)}` | {one.help} | {_default(one)} |" for one in declared]
+    yield "\n".join(["| setting | what it is | |", "|---|---|---|", *rows])
 
 
 def _default(one: declarations.Setting) -> str:
@@ -229,8 +239,9 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
 
 
-PARTS = {
+PARTS: dict[str, Callable[..., Iterator[str]]] = {
     "settings": settings,
+    "settings-of": settings_table,
     "configuration": configuration,
     "commands": commands,
     "environment": environment,
@@ -246,10 +257,11 @@ class Declared(SphinxDirective):
     """``{declared} errors`` and its siblings: the text of `PARTS`, read as if it stood on the page."""
 
     required_arguments = 1
+    optional_arguments = 1
 
     def run(self) -> list[Any]:
         """Parse what the part says."""
-        text = "\n\n".join(PARTS[self.arguments[0]]())
+        text = "\n\n".join(PARTS[self.arguments[0]](*self.arguments[1:]))
         return self.parse_text_to_nodes(text, allow_section_headings=True)
 
 
