@@ -193,6 +193,15 @@ def test_retry_after_may_be_a_date_of_the_services_own_clock(service, door, cloc
     assert 9 == clock.now - began
 
 
+def test_the_services_clock_is_known(service, door):
+    """What is signed for a service has to carry the time there; a clock of ours that is wrong would sign in vain."""
+    service.script = [saying(403, Date=formatdate(time.time() - 7200, usegmt=True))]
+    with pytest.raises(RequestRefused):
+        door.ask("GET", "/")
+
+    assert -7203 < door.ahead_s < -7197
+
+
 @pytest.mark.parametrize("words", ["soon", "-5", "9" * 400, "Thu, 99 Foo 2020", "1e9"])
 def test_a_senseless_retry_after_does_no_harm(service, door, words):
     """It is not obeyed literally, and no exception of a library comes of it."""

@@ -131,6 +131,8 @@ class Door:
     log: Logger = field(factory=logger, repr=False)
     connections: int = 64
     """How many are kept open."""
+    ahead_s: float = field(default=0.0, init=False)
+    """How much the service's clock is ahead of ours, by its last answer, to a second or two."""
     _pools: tuple[int, urllib3.PoolManager] | None = field(default=None, init=False, repr=False)
     """Of which process: a child must not speak on its parent's connections."""
 

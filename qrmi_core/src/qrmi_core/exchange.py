@@ -167,6 +167,8 @@ class Exchange:
             answer.close()
             raise
         answer.release_conn()
+        if (now_s := _moment(answer.headers.get("Date", ""))) is not None:
+            self.door.ahead_s = now_s - time.time()
         return _Answer(answer.status, answer.reason or "", answer.headers, content)
 
     def _content(self, answer: urllib3.BaseHTTPResponse) -> bytes:
@@ -221,12 +223,16 @@ def _retry_after(headers: Headers) -> float:
     text = next((value for name, value in headers.items() if name.lower() == "retry-after"), "").strip()
     if text.isdecimal():
         return float(text[:9])
+    then_s, now_s = _moment(text), _moment(headers.get("Date", ""))
+    return 0.0 if then_s is None else max(0.0, then_s - (time.time() if now_s is None else now_s))
+
+
+def _moment(text: str) -> float | None:
+    """Seconds since the epoch, of a date as HTTP writes it."""
     try:
-        then = parsedate_to_datetime(text).timestamp()
-        now = parsedate_to_datetime(headers["Date"]).timestamp() if "Date" in headers else time.time()
+        return parsedate_to_datetime(text).timestamp()
     except (ValueError, TypeError, OverflowError):
-        return 0.0
-    return max(0.0, then - now)
+        return None
 
 
 def _cause(exc: BaseException) -> str:
