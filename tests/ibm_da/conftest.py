@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from attrs import frozen
 
-from qrmi_core import Hosted, Opening, open_resource
+from qrmi_core import Hosted, Opening, Payload, cli, open_resource
 from qrmi_testkit import emulators
 from qrmi_testkit.emulators import DirectAccess
 
@@ -38,3 +42,45 @@ def opened(da) -> Iterator[Callable[..., Hosted]]:
     yield open_
     for one in found:
         one.close()
+
+
+class FastClock:
+    """Twenty times as fast as the machine's: pauses and deadlines of minutes pass in seconds."""
+
+    SPEED = 20
+
+    def monotonic(self) -> float:
+        return time.monotonic() * self.SPEED
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds / self.SPEED)
+
+
+@frozen
+class Ended:
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+    took_s: float
+
+
+@pytest.fixture
+def qrun(da, tmp_path, monkeypatch, capfd) -> Callable[..., Ended]:
+    """Run `qrun` in this process, on the device of the service, with a fast clock."""
+    config = tmp_path / "qrmi_config.json"
+    config.write_text(json.dumps(da.config()))
+    config.chmod(0o600)
+    monkeypatch.setattr("qrmi_core.host.SystemClock", FastClock)
+    monkeypatch.setattr("qrmi_core.runner._RESEND_S", (0.02, 0.1))
+    monkeypatch.setattr("qrmi_core.runner.pauses", lambda clock: itertools.repeat(0.03))  # these are in real time
+
+    def run(payload: Payload, *words: str) -> Ended:
+        path = tmp_path / "payload.json"
+        path.write_bytes(payload.read())
+        began = time.monotonic()
+        status = cli.qrun([str(path), "--config", str(config), "--qpu", DEVICE, *words])
+        return Ended(status, *capfd.readouterr(), time.monotonic() - began)
+
+    return run
