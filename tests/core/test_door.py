@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from contextlib import suppress
 from email.utils import formatdate
 
 import pytest
+from broker.site import certificates
 from core.service import Service, cut_off, cut_off_in_chunks, dripping, hanging_up, saying, silent
 
 from qrmi_core import (
@@ -323,6 +325,63 @@ def test_tls_is_part_of_the_deadline():
 
     assert not isinstance(info.value, OutcomeUnknown)
     assert time.monotonic() - began < 5
+
+
+@pytest.fixture
+def tls_service(service, tmp_path):
+    """The same behind TLS, for `localhost`, and the file of the authority that vouches for it."""
+    for name, content in certificates("localhost").items():
+        (tmp_path / name).write_bytes(content)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "broker.pem", tmp_path / "broker.key")
+    service.socket = context.wrap_socket(service.socket, server_side=True)
+    return f"https://localhost:{service.server_address[1]}", tmp_path / "ca.pem"
+
+
+def test_tls_is_spoken_with_an_authority_of_the_site(service, tls_service, monkeypatch):
+    """A site's own authority is named as everywhere, by SSL_CERT_FILE; large bodies pass in both directions."""
+    url, authority = tls_service
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    content = os.urandom(3_000_000)
+    service.script = [saying(200, content)]
+    reply = Door("fez", url).ask("POST", "/", body=Body.of(content))
+
+    assert (content, content) == (reply.content, service.requests[0].body)
+
+
+def test_a_slow_drip_behind_tls_does_not_outlast_the_deadline(service, tls_service, monkeypatch):
+    """Encrypted bytes come in time, too, and the answer never does."""
+    url, authority = tls_service
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    service.script = [DRIPS["body"]]
+    began = time.monotonic()
+    with pytest.raises(ResourceUnavailable, match=r"no whole answer within 1 s"):
+        Door("fez", url, deadline_s=1.0).ask("GET", "/")
+
+    assert time.monotonic() - began < 5
+
+
+def test_a_certificate_that_nobody_vouches_for_is_said_at_once(service, tls_service, clock):
+    """Trying again makes it no more trustworthy; nothing was sent."""
+    url, _ = tls_service
+    with pytest.raises(ResourceUnavailable, match=r"TLS: .*certificate") as info:
+        Door("fez", url, clock=clock).ask("POST", "/", body=Body.json({}))
+
+    assert not isinstance(info.value, OutcomeUnknown)
+    assert [] == service.requests
+    assert "tried" not in info.value.detail
+
+
+def test_a_proxy_of_the_environment_is_used(service, monkeypatch, clock):
+    """A login node reaches the vendor through its site's proxy only, and the proxy's refusal is said."""
+    service.script = [saying(200, b"1")]
+    monkeypatch.setenv("http_proxy", service.url)
+
+    assert 1 == Door("fez", "http://vendor.invalid", clock=clock).ask("GET", "/v1").json()
+    assert ["GET http://vendor.invalid/v1"] == paths(service)
+    monkeypatch.setenv("no_proxy", "vendor.invalid")
+    with pytest.raises(ResourceUnavailable):
+        Door("fez", "http://vendor.invalid", clock=clock).ask("GET", "/v1")
 
 
 def test_tries_and_pauses_together_keep_the_deadline(service, clock):

@@ -77,12 +77,11 @@ class Exchange:
         if self.door.authorise is not None:
             self._authority = self.door.authorise(None)
         while True:
-            asked_s = 0.0
+            asked_s, is_final = 0.0, False
             try:
                 answer = self._send()
             except _Lost as lost:
-                problem, may_be_done = str(lost), lost.is_sent
-                number = self.door.tries if lost.is_final else number
+                problem, may_be_done, is_final = str(lost), lost.is_sent, lost.is_final
             else:
                 if answer.status < 300:
                     return Reply(self.door.resource, self.request, answer.status, answer.headers, answer.content)
@@ -95,7 +94,7 @@ class Exchange:
             if may_be_done and not self.is_repeatable:
                 raise OutcomeUnknown(self.door.resource, f"{self.request}: {problem}")
             pause_s = max(asked_s, self._pause(number))
-            if number >= self.door.tries or pause_s >= self.until - self.door.clock.monotonic():
+            if is_final or number >= self.door.tries or pause_s >= self.until - self.door.clock.monotonic():
                 raise self._unavailable(problem, number, asked_s)
             self.door.log.debug(
                 "service.retried", request=self.request, problem=problem, tries=number, pause_s=round(pause_s, 3)

@@ -135,6 +135,6 @@ def _proxy(scheme: str, host: str) -> str | None:
 
 
 def _tls() -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=os.environ.get("SSL_CERT_FILE") or None)
+    context = ssl.create_default_context()
     context.sslsocket_class = _TLSSocket
     return context
