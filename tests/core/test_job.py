@@ -206,7 +206,7 @@ def test_where_there_is_nothing_a_type_is_answered_with_its_distribution(write):
     path = str(write("c.json"))
 
     with pytest.raises(BackendNotInstalled, match="pip install"):
-        find("direct-access", config_path=path, environ={})
+        find("pasqal-cloud", config_path=path, environ={})
     with pytest.raises(ConfigError, match="none is configured"):
         find(None, config_path=path, environ={})
 

@@ -501,8 +501,8 @@ def resources() -> Iterator[BadInput]:
     several = {"QRMI_JOB_QPU_RESOURCES": "a,b", "QRMI_JOB_QPU_TYPES": "local,local"}
     yield of_options("several resources and no choice", "resources: ", "--qpu", "bell.qasm", **several)
     yield of_options(
-        "a type that is not installed", "type 'direct-access': ", "pip install", "bell.qasm",
-        **{**job, "QRMI_JOB_QPU_TYPES": "direct-access"},
+        "a type that is not installed", "type 'pasqal-cloud': ", "pip install", "bell.qasm",
+        **{**job, "QRMI_JOB_QPU_TYPES": "pasqal-cloud"},
     )  # fmt: skip
     yield of_options(
         "a type that nobody knows",
