@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import pickle
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -26,6 +29,7 @@ from qrmi_core import (
     cli,
     open_resource,
 )
+from qrmi_core.door import Body
 from qrmi_testkit import emulators
 
 JOBS = "/v1/jobs"
@@ -185,6 +189,23 @@ def _parameters():
     return call_of(bell())[1]
 
 
+def test_a_job_that_we_cannot_read_hides_no_other(narrow, opened, monkeypatch):
+    """Somebody else's job of a kind that we have never seen stands in the same list as ours."""
+    shown = type(narrow)._shown
+    monkeypatch.setattr(
+        type(narrow), "_shown", lambda self, job: {"id": job.id} if job.program == "odd" else shown(self, job)
+    )
+    resource = opened(narrow)
+    odd = Payload.from_json("qiskit-primitive", {"program_id": "odd", "parameters": {}})
+    narrow.faults.add("POST", JOBS, service_s=600)
+    unreadable = resource.task_start(odd, key=key())
+    tasks = [resource.task_start(bell(), key=key()) for _ in range(3)]
+
+    assert {TaskStatus.COMPLETED} == {resource.task_wait(one, 60).status for one in tasks}
+    with pytest.raises(UnexpectedReply, match="has no status"):
+        opened(narrow).task_status(unreadable)
+
+
 def test_a_job_that_somebody_deleted_does_not_run_again(da, opened):
     """An administrator who clears the service away must not make every finished task run, and cost, once more."""
     resource = opened()
@@ -320,6 +341,42 @@ def test_results_are_kept_for_some_days_and_no_longer(da, opened):
         opened().task_status(old)
     with pytest.raises(UnexpectedReply, match="no longer"):
         resource.task_result(old)
+
+
+def test_every_page_of_the_storages_list_is_read(da, opened, monkeypatch):
+    """A storage lists a thousand objects at a time; what stands on its second page would never be cleared away."""
+    storage = opened().inner._objects._storage
+    for number in range(7):
+        storage.put(f"page_{number}<&>", Body.of(b""))
+    asked = []
+    ask = type(storage)._ask
+
+    def three_at_a_time(self, method, key, *, query=None, **facts):
+        asked.append(query)
+        return ask(self, method, key, query={**query, "max-keys": "3"}, **facts)
+
+    monkeypatch.setattr(type(storage), "_ask", three_at_a_time)
+    listed = list(storage.listed("page_"))
+
+    assert [f"page_{number}<&>" for number in range(7)] == [key for key, _ in listed]
+    assert all(-5 < age_s < 60 for _, age_s in listed)
+    assert 3 == len(asked)
+
+
+def test_nothing_heavy_is_imported(da):
+    """A job on IBM needs no qiskit, no array and no SDK: not for a whole task either."""
+    code = (
+        "import sys, pickle; from qrmi_core import open_resource\n"
+        "opening, payload = pickle.load(sys.stdin.buffer)\n"
+        "resource = open_resource(opening)\n"
+        "assert 'urllib3' not in sys.modules, 'opening it sends nothing'\n"
+        "task = resource.task_start(payload, key='k'); resource.task_wait(task, 60); resource.task_result(task)\n"
+        "print([name for name in ('qiskit', 'numpy', 'boto3', 'botocore', 'requests') if name in sys.modules])\n"
+    )
+    given = pickle.dumps((opening_of(da), bell()))
+    done = subprocess.run([sys.executable, "-c", code], input=given, capture_output=True)
+
+    assert b"[]\n" == done.stdout, done.stderr
 
 
 def test_a_wrong_key_of_the_storage_is_named(da, opened):

@@ -6,6 +6,7 @@ the time that is left is set before each operation.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import ssl
@@ -16,6 +17,8 @@ from typing import Any
 import urllib3
 from attrs import define
 from urllib3.connection import HTTPConnection, HTTPSConnection
+
+logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)  # below, it writes addresses with their signatures
 
 
 @define(eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -42,14 +43,21 @@ class Service:
         """The job *task_id*."""
         path = f"/v1/jobs/{quote(task_id, safe='')}"
         found = self._unless_missing(lambda: self._json("GET", path))
-        return None if found is None else self._described(found, path)
+        try:
+            return None if found is None else job_of(found)
+        except ValueError as exc:
+            raise UnexpectedReply(self._name, f"GET {path}: a job {exc}") from exc
 
     def jobs(self) -> list[Job]:
         """All jobs of this instance that were not deleted."""
         listed = self._object("/v1/jobs").get("jobs")
         if not isinstance(listed, list):
             raise UnexpectedReply(self._name, "GET /v1/jobs listed no jobs")
-        return [self._described(one, "/v1/jobs") for one in listed]
+        found = []
+        for one in listed:
+            with suppress(ValueError):  # one job of somebody else's that we cannot read must not hide ours
+                found.append(job_of(one))
+        return found
 
     def submit(self, request: Mapping[str, Any]) -> None:
         """Make a job of the id that *request* names, unless there is one; the id makes it repeatable.
@@ -144,9 +152,3 @@ class Service:
             if exc.status != 404:
                 raise
             return None
-
-    def _described(self, document: Any, path: str) -> Job:
-        try:
-            return job_of(document)
-        except ValueError as exc:
-            raise UnexpectedReply(self._name, f"GET {path}: a job {exc}") from exc

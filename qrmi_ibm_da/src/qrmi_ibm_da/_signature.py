@@ -23,7 +23,7 @@ class Signer:
     """Whose key it is, and where it is good."""
 
     region: str
-    key_id: str
+    key_id: str = field(repr=False)
     secret: str = field(repr=False)
 
     def query(

@@ -24,6 +24,7 @@ _SKEW_S = 30.0
 """Clocks that differ by less are as good as equal."""
 _ENTRY = re.compile(rb"<Contents>.*?</Contents>", re.DOTALL)
 _KEY = re.compile(rb"<Key>(.*?)</Key>", re.DOTALL)
+_MORE = b"<IsTruncated>true</IsTruncated>"
 _CHANGED = re.compile(rb"<LastModified>(.*?)</LastModified>")
 
 
@@ -56,14 +57,17 @@ class Storage:
         self._unless_missing(lambda: self._ask("DELETE", key))
 
     def listed(self, prefix: str) -> Iterator[tuple[str, float]]:
-        """The first thousand keys that start with *prefix*, each with its age in seconds."""
-        content = self._ask("GET", "", query={"list-type": "2", "prefix": prefix})
-        now_s = self._now_s()
-        for entry in _ENTRY.findall(content):
-            key, changed = _KEY.search(entry), _CHANGED.search(entry)
-            if key and changed:
-                changed_s = datetime.fromisoformat(changed[1].decode()).timestamp()
-                yield unescape(key[1].decode()), now_s - changed_s
+        """The keys that start with *prefix*, in their order, each with its age in seconds."""
+        after, is_more = "", True
+        while is_more:
+            query = {"list-type": "2", "prefix": prefix} | ({"start-after": after} if after else {})
+            content = self._ask("GET", "", query=query)
+            now_s, is_more = self._now_s(), False
+            for entry in _ENTRY.findall(content):
+                key, changed = _KEY.search(entry), _CHANGED.search(entry)
+                if key and changed:
+                    after, is_more = unescape(key[1].decode()), _MORE in content
+                    yield after, now_s - datetime.fromisoformat(changed[1].decode()).timestamp()
 
     def url(self, method: str, key: str, lifetime_s: int) -> str:
         """With which the service may do *method* on *key* for *lifetime_s* from now."""

@@ -45,7 +45,7 @@ class Settings:
     )
     s3_bucket: str = setting(help="Its bucket. Lives there: `input_`, `results_`, `logs_` and `job_` of each task.")
     s3_region: str = setting(default="us-east-1", help="Region of the bucket, as signatures name it.")
-    aws_access_key_id: str = setting(help="Access key ID of the storage.")
+    aws_access_key_id: str = setting(secret=True, help="Access key ID of the storage.")
     aws_secret_access_key: str = setting(secret=True, help="Secret access key of the storage.")
     s3_endpoint_for_qsapi: str | None = setting(
         default=None,
