@@ -27,9 +27,11 @@ from qrmi_core import (
     TaskStatus,
     open_resource,
 )
-from qrmi_local.processes.engine import Engine
+from qrmi_local.processes.engine import Engine, Entry
 from qrmi_local.processes.folder import Owner, TaskFolder, outdated, task_id_of
 from qrmi_local.processes.zygote import Zygote
+from qrmi_local.settings import Settings
+from qrmi_testkit.calls import within
 
 OPENING = Opening(name="local", type="local", environment={}, source="the test")
 
@@ -378,3 +380,13 @@ def test_a_worker_that_one_event_ended_is_not_heard_by_the_next():
     zygote.attend()
 
     assert 1 == len(heard)
+
+
+def test_who_asks_for_a_task_learns_that_the_simulator_ended_before_it_had_decided(tmp_path):
+    """A simulator that was closed while it checked a payload left whoever stopped that task waiting for ever."""
+    engine, entry = Engine("local", Settings()), Entry(TaskFolder(tmp_path))
+    engine._tasks["checked"] = entry
+    engine._ended("it was closed")
+    engine._failure = None  # as the next simulator has it
+
+    assert TaskState(TaskStatus.FAILED, "it was closed") == within(5, engine.state, entry)

@@ -29,11 +29,13 @@ class Entry:
     """None while it is being checked."""
     refusal: PayloadError | None = None
     plan: TaskPlan | None = None
+    lost: str | None = None
+    """Why the simulator ended before it had decided."""
 
     @property
     def is_decided(self) -> bool:
-        """It was accepted or refused."""
-        return self.state is not None or self.refusal is not None or self.plan is not None
+        """It was accepted or refused, or nobody will decide about it any more."""
+        return any(one is not None for one in (self.state, self.refusal, self.plan, self.lost))
 
 
 @define(eq=False)
@@ -76,11 +78,11 @@ class Engine:
                 source=source,
                 settings=attrs.asdict(cast("attrs.AttrsInstance", self.settings)),
             )
-            self._changed.wait_for(lambda: entry.is_decided or self._failure is not None)
-            if not entry.is_decided:
-                raise ResourceUnavailable(self.name, self._failure or "the simulator ended")
-            if entry.refusal is not None or do == "plan":
+            self._changed.wait_for(lambda: entry.is_decided)
+            if entry.refusal is not None or entry.lost is not None or do == "plan":
                 del self._tasks[task_id]
+        if entry.lost is not None:
+            raise ResourceUnavailable(self.name, entry.lost)
         if entry.refusal is not None:
             raise entry.refusal
         return entry
@@ -93,9 +95,9 @@ class Engine:
     def state(self, entry: Entry) -> TaskState:
         """The task's state; a queued one with its place in the queue."""
         with self._changed:
-            self._changed.wait_for(lambda: entry.is_decided or self._failure is not None)
-            if not entry.is_decided:
-                return TaskState(TaskStatus.FAILED, self._failure)
+            self._changed.wait_for(lambda: entry.is_decided)
+            if entry.lost is not None:
+                return TaskState(TaskStatus.FAILED, entry.lost)
             state = entry.state or TaskState(TaskStatus.QUEUED)
             if state.status is not TaskStatus.QUEUED:
                 return state
@@ -203,7 +205,9 @@ class Engine:
     def _ended(self, cause: str) -> None:
         self._failure = cause
         for entry in self._tasks.values():
-            if entry.state is not None and not entry.state.status.is_terminal:
+            if not entry.is_decided:
+                entry.lost = cause
+            elif entry.state is not None and not entry.state.status.is_terminal:
                 how = TaskStatus.CANCELLED if self._channel is None else TaskStatus.FAILED
                 entry.state = TaskState(how, "the resource was closed" if self._channel is None else cause)
                 self._save(entry)
