@@ -159,7 +159,8 @@ class Sessions:
                 is_young = one.age_s is None or one.age_s < oldest_s
                 if one.backend == self.service.device and one.id not in taken and is_young:
                     session = self.service.session(one.id)
-                    if session and session.is_open and not session.is_used and session.max_ttl_s == record.max_ttl_s:
+                    is_ours = session and session.is_open and not session.is_used
+                    if session and is_ours and (session.max_ttl_s or 0) <= record.max_ttl_s:  # a plan may cut it
                         matching.append(one.id)
         if len(matching) > 1:
             self.ctx.log.warning("session.ambiguous", sessions=matching, max_ttl_s=record.max_ttl_s)

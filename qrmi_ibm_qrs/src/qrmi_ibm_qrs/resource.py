@@ -186,7 +186,7 @@ class Runtime(QuantumResource):
 
     def _cancel_latecomers(self, task_id: str) -> None:
         """A submission that was given up may have arrived after the next one."""
-        for tag in [one for one in self._doubtful if self._keys.get(one) == task_id]:
+        for tag in [one for one in tuple(self._doubtful) if self._keys.get(one) == task_id]:
             self._doubtful.discard(tag)
             with suppress(ResourceUnavailable, UnexpectedReply, RequestRefused):
                 self._oldest(tag)
