@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
+
 import pytest
 from structlog.testing import capture_logs
 
 from qrmi_core import AcquireRequest, Hosted, OutcomeUnknown, RequestRefused, ResourceUnavailable, TaskStatus
+from qrmi_ibm_qrs._records import Record
 from qrmi_testkit.process import fresh
 
 from .service import DEVICE, bell, opening
@@ -188,6 +192,50 @@ def test_a_session_whose_answer_was_lost_is_found_by_the_next_process(running, o
     (found,) = fresh(opening(running), "sessions")
     assert (first, "lost", ("qrmi", "c:1")) == (found.token, found.lease_key, found.tags)
     assert first == open_().acquire(asked("lost"))
+
+
+@pytest.mark.parametrize("is_other_boot", [False, True])
+def test_a_session_whose_answer_was_lost_is_found_after_the_clock_was_set_back(
+    running, open_, monkeypatch, is_other_boot
+):
+    """A session that seemed older than the wish for it was taken for somebody else's, and stayed open."""
+    running.faults.add(*CALLS["open session"], drop=True, when="after")
+    running.faults.add("GET", "/api/v1/workloads", status=503, times=None)
+    with pytest.raises(ResourceUnavailable):
+        open_().acquire(asked("lost"))
+    running.faults.clear()
+    clock = SimpleNamespace(time=lambda: time.time() - 7200, monotonic=time.monotonic)
+    monkeypatch.setattr("qrmi_ibm_qrs._records.time", clock)
+    if is_other_boot:
+        monkeypatch.setattr("qrmi_ibm_qrs._records._boot", lambda: "another")
+
+    assert [(running.open_sessions[0], "lost")] == [(one.token, one.lease_key) for one in open_().sessions()]
+
+
+def test_leases_of_the_same_length_find_each_its_own_session(running, open_):
+    """Two lost answers at a time left two sessions that could be either's: both were held until they were idle."""
+    running.faults.add(*CALLS["open session"], drop=True, when="after", times=None)
+    running.faults.add("GET", "/api/v1/workloads", status=503, times=None)
+    resource = open_()
+    for key in "ab":
+        with pytest.raises(ResourceUnavailable):
+            resource.acquire(asked(key, max_s=600))
+    running.faults.clear()
+
+    assert 2 == len(set(running.open_sessions))
+    assert {"a", "b"} == {one.lease_key for one in open_().sessions()}
+    assert [600, 601] == [one.max_ttl_s for one in running.sessions.values()]
+
+
+def test_a_session_that_opens_after_its_broker_died_is_found(running, open_):
+    """The request was under way when the broker died, and arrived after the next one had looked."""
+    resource = open_()
+    resource.inner._sessions.records.write(Record(lease_key="late", mode="dedicated", max_ttl_s=900))
+    before = list(resource.sessions())
+    token = resource.inner.service.open_session("dedicated", 900)
+
+    assert [] == before
+    assert [(token, "late")] == [(one.token, one.lease_key) for one in resource.sessions()]
 
 
 def test_nobody_elses_session_is_taken_for_one_that_was_lost(running, open_):

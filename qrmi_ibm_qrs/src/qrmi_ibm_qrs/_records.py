@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import math
 import os
 import tempfile
 import time
@@ -13,6 +15,15 @@ from pathlib import Path
 from attrs import asdict, field, frozen
 
 from qrmi_core import ResourceUnavailable
+
+
+@functools.cache
+def _boot() -> str:
+    """Which start of which machine this is: what its monotonic clock counts from."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:  # not a Linux
+        return ""
 
 
 def _texts(value: Iterable[str]) -> tuple[str, ...]:
@@ -32,6 +43,17 @@ class Record:
     tags: tuple[str, ...] = field(default=(), converter=_texts)
     intended_at: float = field(factory=time.time)
     """By this machine's clock, seconds since the epoch."""
+    boot: str = field(factory=_boot)
+    noted_at: float = field(factory=time.monotonic)
+    """By the clock that nobody sets, which starts anew with the machine."""
+
+    @property
+    def age_s(self) -> float:
+        """How long ago it was written; infinite where nobody knows, because a clock was set back since."""
+        if self.boot and self.boot == _boot():
+            return time.monotonic() - self.noted_at
+        age_s = time.time() - self.intended_at
+        return age_s if age_s >= 0 else math.inf
 
 
 @frozen

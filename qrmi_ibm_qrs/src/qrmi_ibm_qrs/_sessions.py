@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-import time
+import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -24,6 +25,8 @@ _WORKLOADS = {"dedicated": "session", "batch": "batch"}
 """What the account's list calls them."""
 _CLOCK_S = 5.0
 """How far apart the service's notes of one moment may lie."""
+_LATE_S = 60.0
+"""For so long a session may come of a request whose sender has died."""
 
 
 @define(eq=False)
@@ -38,6 +41,7 @@ class Sessions:
     """Modes that the plan does not allow; it is said once."""
     _ended: set[str] = field(factory=set)
     """Sessions that tasks found closed."""
+    _choosing: threading.Lock = field(factory=threading.Lock)
 
     def open(self, request: AcquireRequest) -> str:
         """The token of the session of *request*: a new one, unless its key has one or somebody gave us one.
@@ -94,13 +98,14 @@ class Sessions:
     # -- one session
 
     def _still(self, record: Record, listing: Sequence[str] | None = None) -> str | None:
-        """The token of the session of *record* if it is open; if it is not, the record goes, too."""
+        """The token of the session of *record* if it is open; if it is not, nor can come, the record goes, too."""
         token = record.token
         if token is None and (token := self._found(record)):
             self.records.write(evolve(record, token=token))
         if token and (token.startswith(_JOB) or (listing and token in listing) or self._is_usable(token)):
             return token
-        self.records.remove(record.lease_key)
+        if token or record.age_s > _LATE_S:
+            self.records.remove(record.lease_key)
         return None
 
     def _is_usable(self, token: str) -> bool:
@@ -113,8 +118,7 @@ class Sessions:
         for mode in _MODES[_MODES.index(self.ctx.settings.session_mode) :]:
             if mode in self._refused:
                 continue
-            record = Record(lease_key=request.lease_key, mode=mode, max_ttl_s=max_ttl_s, tags=request.tags)
-            self.records.write(record)
+            record = self._intended(request, mode, max_ttl_s)
             try:
                 token = self._asked_for(record)
             except RequestRefused as exc:
@@ -128,6 +132,21 @@ class Sessions:
                 self.records.write(evolve(record, token=token))
                 return token
         raise AssertionError("unreachable")  # nobody refuses what is not asked for
+
+    def _intended(self, request: AcquireRequest, mode: str, max_ttl_s: int) -> Record:
+        """The record of a session that is about to be asked for, written.
+
+        The service gives no session a name of ours. So no two that we know of have the same `max_ttl`: a second more or
+        less tells them apart.
+        """
+        with self._choosing:
+            known = {one.max_ttl_s for one in self.records.all()}
+            longer = range(max_ttl_s, self.ctx.settings.session_max_ttl + 1)
+            near = (one for one in itertools.chain(longer, range(max_ttl_s - 1, 0, -1)) if one not in known)
+            ttl_s = next(near, max_ttl_s)
+            record = Record(lease_key=request.lease_key, mode=mode, max_ttl_s=ttl_s, tags=request.tags)
+            self.records.write(record)
+        return record
 
     def _asked_for(self, record: Record) -> str:
         """Open it. A lost answer is looked for before anything is sent again."""
@@ -151,7 +170,9 @@ class Sessions:
 
         Where several could be it, none is taken: without a job a session ends by itself.
         """
-        oldest_s = time.time() - record.intended_at + _CLOCK_S
+        if record.mode not in _WORKLOADS:
+            return None
+        oldest_s = record.age_s + _CLOCK_S
         taken = {one.token for one in self.records.all()}
         matching: list[str] = []
         with suppress(RequestRefused):  # an instance without the list
