@@ -176,7 +176,8 @@ class Runtime(Emulator):
                 f"You are not authorized to run a session when using the {self.runtime_options.plan} plan.",
                 "Create an instance of a different plan type or use a different execution mode.",
             )
-        session = Session(self.clock, request[ACCOUNT], mode, self.device(name).name if name else None, ttl)
+        device = self.device(name).name if name else None
+        session = Session(self.clock, request[ACCOUNT], mode, device, ttl, self.tell)
         self.sessions[session.id] = session
         return web.json_response(session.as_json())
 

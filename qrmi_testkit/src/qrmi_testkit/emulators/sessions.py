@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from attrs import define, field
@@ -25,6 +26,8 @@ class Session:
     """`dedicated` or `batch`."""
     device: str | None
     max_ttl_s: int
+    tell: Callable[..., None]
+    """Called with the name of an event and its facts."""
     id: str = field(factory=lambda: str(uuid.uuid4()))
     state: str = "open"
     """`open` until its first job runs, then `active`, or `inactive` while it has none; at last `closed`."""
@@ -40,6 +43,8 @@ class Session:
 
     def __attrs_post_init__(self) -> None:
         self.created_s = self.clock.now()
+        facts = {"mode": self.mode, "device": self.device, "max_ttl_s": self.max_ttl_s}
+        self.tell("session.opened", session=self.id, **facts)
 
     @property
     def is_closed(self) -> bool:
@@ -77,6 +82,7 @@ class Session:
         self.is_accepting = False
         if not self.is_closed:
             self.state, self.reason, self.closed_s = "closed", reason, self.clock.now()
+            self.tell("session.closed", session=self.id, reason=reason)
 
     def overdue(self) -> str | None:
         """Why its time is over, if it is."""
