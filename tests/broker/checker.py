@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from attrs import define, field
@@ -15,18 +12,20 @@ Entry = Mapping[str, Any]
 _TERMINAL = {"COMPLETED", "FAILED", "CANCELLED"}
 
 
-def vendor_log(service: Path) -> list[dict[str, Any]]:
-    """What was done at the sturdy vendor, in its order."""
-    with sqlite3.connect(service / "service.sqlite") as db:
-        rows = db.execute("SELECT at, event, resource, facts FROM log ORDER BY row").fetchall()
-    return [
-        {"at": at, "event": event, "resource": resource, **json.loads(facts)} for at, event, resource, facts in rows
-    ]
+def faults(
+    log: Sequence[Entry], record: Sequence[Entry], lanes: Mapping[str, int], is_result: Callable[[str, Any], bool]
+) -> list[str]:
+    """Every broken promise, as ``promise: what happened``.
 
-
-def faults(log: Sequence[Entry], record: Sequence[Entry], lanes: Mapping[str, int]) -> list[str]:
-    """Every broken promise, as ``promise: what happened``."""
-    judge = _Judge(log, record, lanes)
+    Args:
+        log: the vendor's, in its order: ``session.opened`` and ``session.closed`` with a ``lease_key``, and
+            ``task.started`` with the ``note`` of its payload, ``RESOURCE/KEY``; where the vendor knows in whose session
+            it ran, with that lease's key as ``session``.
+        record: the clients'.
+        lanes: of each resource.
+        is_result: whether a document is the result of the payload with a note.
+    """
+    judge = _Judge(log, record, lanes, is_result)
     return [fault for rule in _RULES for fault in rule(judge)]
 
 
@@ -35,6 +34,7 @@ class _Judge:
     log: Sequence[Entry]
     record: Sequence[Entry]
     lanes: Mapping[str, int]
+    is_result: Callable[[str, Any], bool]
     opened: dict[str, Entry] = field(factory=dict)
     """By lease key."""
     closed: dict[str, Entry] = field(factory=dict)
@@ -105,8 +105,12 @@ def fences_hold(judge: _Judge) -> Iterator[str]:
             running.add(entry["lease_key"])
         elif entry["event"] == "session.closed":
             running.discard(entry["lease_key"])
-        elif entry["event"] == "task.started" and not accepted[entry["note"]] & running:
-            yield f"fence: {entry['note']} started at {entry['at']:.3f} under none of {accepted[entry['note']]}"
+        elif entry["event"] == "task.started":
+            mine = accepted[entry["note"]]
+            if not mine & running:
+                yield f"fence: {entry['note']} started at {entry['at']:.3f} under none of {mine}"
+            elif "session" in entry and entry["session"] not in mine:
+                yield f"fence: {entry['note']} of {mine} ran in the session of {entry['session']}"
     for entry in judge.answers("submit"):
         closed = judge.closed.get(f"{entry['grant']}-{entry['fence']}")
         if entry["status"] == 201 and closed is not None and closed["at"] < entry["begun"]:
@@ -154,13 +158,13 @@ def tasks_are_kept(judge: _Judge) -> Iterator[str]:
             yield f"kept: {note}, accepted as {task}, is {last[task]['found'] if task in last else 'not asked for'}"
         elif note not in started and "not known" not in (last[task]["found"]["reason"] or ""):
             yield f"kept: {note} was accepted and never started: {last[task]['found']}"
-        elif status == "COMPLETED" and (task not in results or results[task]["found"].get("note") != note):
+        elif status == "COMPLETED" and not (task in results and judge.is_result(note, results[task]["found"])):
             yield f"kept: the result of {note} is {results.get(task)}"
     for entry in judge.answers("status", "result", "stop"):
         if entry["status"] == 404:
             yield f"kept: {entry['verb']} of {entry['key']}: {entry['found']}"
-        is_result = entry["status"] == 200 and entry["verb"] == "result"
-        if is_result and entry["found"].get("note") != f"{entry['resource']}/{entry['key']}":
+        note, has_result = f"{entry['resource']}/{entry['key']}", entry["status"] == 200 and entry["verb"] == "result"
+        if has_result and not judge.is_result(note, entry["found"]):
             yield f"kept: the result of {entry['key']} is {entry['found']}"
 
 

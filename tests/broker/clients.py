@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import json
 import os
@@ -18,24 +17,13 @@ from qrmi_core.client import Broker
 from .cluster import Cluster
 from .record import Record
 from .steps import SLOTS, Step
+from .vendor import Vendor
 
-LANES = {"a": 1, "b": 1, "c": 2, "d": 2, "e": 3, "f": 3, "g": 3}
-FORGETFUL = "g"
-"""Whose vendor cannot find a task by its key, and runs twice what is sent twice."""
-SHORT_S = 0.2
-"""The time limit of the shortest leases."""
-HOUR_S = 3600
 KEYS = 6
 """Different keys of one job on one resource: submissions are mostly retries."""
 ANSWER_S = 60.0
 """Nothing takes longer, whatever happens to the broker meanwhile."""
 _WAITS_S = (0.0, 0.02, 0.05, 0.2)
-_LIMITS_S = (None, SHORT_S, SHORT_S, 30.0, HOUR_S)
-_RUNS_S = (0.0, 0.0, 0.02, 0.1, 0.5, 60.0)
-_PLANS = (
-    *(("a",), ("b",), ("c",), ("d",), ("e",), ("f",), ("c",), ("d",), ("e",), ("f",)),
-    *(("a", "c"), ("b", "e", "f"), ("c!",), ("f!",), (FORGETFUL,), (FORGETFUL,)),
-)
 
 
 @define
@@ -125,13 +113,6 @@ class Socket:
         return Broker(str(self.path)).connection()
 
 
-def script(resource: str, key: str) -> bytes:
-    """The payload that belongs to *key*, and to no other."""
-    drawn = hashlib.sha256(f"{resource}/{key}".encode()).digest()
-    ends = "FAILED" if drawn[1] < 32 else "COMPLETED"
-    return json.dumps({"runs_s": _RUNS_S[drawn[0] % len(_RUNS_S)], "ends": ends, "note": f"{resource}/{key}"}).encode()
-
-
 @define(eq=False)
 class Client:
     """Works through its steps."""
@@ -140,6 +121,7 @@ class Client:
     public: Socket
     admin: Socket
     cluster: Cluster
+    vendor: Vendor
     slots: list[Slot] = field(factory=list)
     _jobs: int = 0
 
@@ -165,7 +147,8 @@ class Client:
 
     def _ask(self, slot: Slot, choice: int, *, twice: bool = False) -> None:
         if slot.grant is None or not slot.body:
-            plan, limit_s = _PLANS[choice % len(_PLANS)], _LIMITS_S[choice // 16 % len(_LIMITS_S)]
+            plan = self.vendor.plans[choice % len(self.vendor.plans)]
+            limit_s = self.vendor.limit_s(plan, choice // 16)
             run = {"uid": os.getuid(), "cluster": "c", "job_id": slot.job}
             body = {
                 "run": {**run, "restart_count": slot.restarts, "start_time": slot.start},
@@ -184,7 +167,9 @@ class Client:
             slot.grant = found["id"]
             suffix = "_QRMI_JOB_ACQUISITION_TOKEN"
             environment = found["environment"]
-            slot.tokens = {name: environment[name + suffix] for name in LANES if name + suffix in environment}
+            slot.tokens = {
+                name: environment[name + suffix] for name in self.vendor.lanes if name + suffix in environment
+            }
         elif status != 404:
             self._end(slot, choice)
 
@@ -243,10 +228,11 @@ class Client:
             self._list(slot, choice)
 
     def _post(self, resource: str, token: str, key: str, grant: str | None, *, twice: bool = False) -> Any:
-        headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": key, "Qrmi-Payload-Kind": "script"}
+        headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": key, "Qrmi-Payload-Kind": self.vendor.kind}
         ask = self.public.ask_twice if twice else self.public.ask
         path, facts = f"/v1/resources/{resource}/tasks", {"resource": resource, "key": key, "grant": grant}
-        return ask("submit", "POST", path, script(resource, key), headers, fence=token.partition(".")[0], **facts)
+        payload = self.vendor.payload(resource, key)
+        return ask("submit", "POST", path, payload, headers, fence=token.partition(".")[0], **facts)
 
     def _task(self, verb: str, slot: Slot, choice: int, method: str = "GET", rest: str = "") -> None:
         resource, key, task = slot.tasks[choice % len(slot.tasks)]
@@ -265,5 +251,5 @@ class Client:
         self._task("stop", slot, choice, "DELETE")
 
     def _find(self, slot: Slot, choice: int) -> None:
-        resource, key = sorted(LANES)[choice % len(LANES)], f"{slot.job}-{choice // 8 % KEYS}"
+        resource, key = sorted(self.vendor.lanes)[choice % len(self.vendor.lanes)], f"{slot.job}-{choice // 8 % KEYS}"
         self.public.ask("find", "GET", f"/v1/resources/{resource}/tasks?key={key}", resource=resource, key=key)

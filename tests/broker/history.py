@@ -15,13 +15,14 @@ from attrs import define, field
 
 from qrmi_broker.crashpoint import VARIABLE
 
-from .clients import FORGETFUL, HOUR_S, LANES, SHORT_S, Client, Socket
+from .clients import Client, Socket
 from .clock import Clock
 from .cluster import Cluster
-from .daemon import Daemon, fake
+from .daemon import Daemon
 from .nursery import Nursery
 from .record import Record
-from .steps import FAILURES, Trouble, steps
+from .steps import Trouble, steps
+from .vendor import HOUR_S, SHORT_S, Vendor
 
 STOP_S = SHORT_S + 0.05
 """How long a process is stopped: longer than the shortest lease."""
@@ -35,6 +36,7 @@ class History:
 
     seed: int
     folder: Path
+    vendor: Vendor
     mutant: str = ""
     record: Record = field(factory=Record)
     done: int = 0
@@ -51,21 +53,12 @@ class History:
 
     def __attrs_post_init__(self) -> None:
         self.cluster = Cluster(self.folder / "slurm", self.record)
-        types = {FORGETFUL: "fake-sturdy-forgetful"}
-        resources = [
-            fake(self.service, name, types.get(name, "fake-sturdy"), lanes=lanes) for name, lanes in LANES.items()
-        ]
         options = {"scheduler": "slurm", "squeue": "", "scontrol": "", "reconcile-s": "0.15"}
         options |= {name: str(self.cluster.folder / name) for name in ("squeue", "scontrol")}
-        self.daemon = Daemon(self.folder, resources, **options)
+        self.daemon = Daemon(self.folder, self.vendor.resources(), **options)
         self.clock = Clock(self.folder / "clock")
         self.clock.says("+0")
-        self.nursery = Nursery(self.clock, self.daemon.log, self.mutant)
-
-    @property
-    def service(self) -> Path:
-        """Where the vendor's log lies."""
-        return self.folder / "service"
+        self.nursery = Nursery(self.clock, self.daemon.log, self.vendor, self.mutant)
 
     def run(self, count: int, plan: list[Trouble], clients: int = 5, drain_s: float = 40.0) -> None:
         """Take *count* steps, with the troubles of *plan* between them; then let everything end."""
@@ -77,6 +70,7 @@ class History:
                 Socket(run / "qrmi.sock", self.record, self.up),
                 Socket(run / "admin.sock", self.record, self.up),
                 self.cluster,
+                self.vendor,
             )
             for number in range(1, clients + 1)
         ]
@@ -159,7 +153,7 @@ class History:
             self.clock.says(f"{self._offset_h * HOUR_S:+d}s")
             self.record.add("clock.jumped")
         elif trouble.kind == "vendor":
-            (self.service / trouble.at).touch()
+            self.vendor.fail(trouble.at)
             self.record.add("vendor.fails", how=trouble.at)
         else:
             (self.cluster.folder / trouble.at).touch()
@@ -180,8 +174,7 @@ class History:
 
     def _heal(self) -> None:
         """The vendor and the scheduler work again."""
-        for name in FAILURES:
-            (self.service / name).unlink(missing_ok=True)
+        self.vendor.heal()
         for name in ("fails", "babbles"):
             (self.cluster.folder / name).unlink(missing_ok=True)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from .clock import Clock
 from .daemon import INSTALLED
+from .vendor import Vendor
 
 
 class Born:
@@ -43,15 +44,17 @@ class Born:
 
 
 class Nursery:
-    """Starts one broker at a time, under *clock*."""
+    """Starts one broker at a time, under *clock*, which has all that it needs for *vendor*."""
 
-    def __init__(self, clock: Clock, log: Path, mutant: str) -> None:
+    def __init__(self, clock: Clock, log: Path, vendor: Vendor, mutant: str) -> None:
         with log.open("ab") as file:
             self.process = subprocess.Popen(
                 [sys.executable, str(INSTALLED / "nurse.py")],
                 env={
                     **os.environ,
-                    "PYTHONPATH": str(INSTALLED),
+                    "PYTHONPATH": os.pathsep.join(map(str, (INSTALLED, *vendor.modules))),
+                    "QRMI_TEST_TYPE": vendor.type,
+                    "QRMI_TEST_PREPARE": vendor.prepare,
                     "QRMI_TEST_MUTANT": mutant,
                     **clock.environment,
                 },

@@ -6,7 +6,7 @@ and nothing here knows what the right answer to any of them is.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from attrs import frozen
 
@@ -32,11 +32,6 @@ _WEIGHTS = {
     "end": 2,
     "requeue": 3,
 }
-FAILURES = tuple(
-    f"{how}-{verb}"
-    for how in ("fail", "lose")
-    for verb in ("acquire", "release", "task_start", "task_status", "task_result", "sessions", "find_task")
-)
 
 
 @frozen
@@ -66,18 +61,26 @@ def steps(seed: int, client: int, count: int) -> Iterator[Step]:
 
 
 def troubles(
-    seed: int, *, crashes: int, stops: int = 0, jumps: int = 0, failures: int = 0, losses: int = 0
+    seed: int,
+    ways: Sequence[str],
+    loss: str,
+    *,
+    crashes: int = 0,
+    stops: int = 0,
+    jumps: int = 0,
+    failures: int = 0,
+    losses: int = 0,
 ) -> list[Trouble]:
     """The troubles of one history: each crash is a kill, a start that dies at a point of the code, and a start.
 
-    A loss is a failure of the vendor that loses the answers to submissions.
+    The vendor can fail in these *ways*; one of them, the *loss*, loses the answers to submissions.
     """
     draw = random.Random(f"{seed}/troubles")
     found = [Trouble("crash", POINTS[number % len(POINTS)]) for number in range(crashes)]
     found += [Trouble("stop")] * stops + [Trouble("jump", draw.choice(("+", "-"))) for _ in range(jumps)]
-    found += [Trouble("vendor", draw.choice(FAILURES)) for _ in range(failures)]
+    found += [Trouble("vendor", draw.choice(ways)) for _ in range(failures)]
     found += [Trouble("squeue", draw.choice(("fails", "babbles"))) for _ in range(failures // 2)]
-    found += [Trouble("vendor", "lose-task_start")] * losses
+    found += [Trouble("vendor", loss)] * losses
     found += [Trouble("restart")] * (crashes // 10)
     draw.shuffle(found)
     return found

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from . import checker
-from .clients import LANES
 from .daemon import short_folder
 from .history import History
 from .installed import mutants
 from .steps import troubles
+from .vendor import Sturdy
 
 SEED = int(os.environ.get("QRMI_HISTORY_SEED", "20261121"))
 STEPS = 10_000
@@ -33,9 +33,10 @@ def lived(
 ) -> tuple[History, list[str]]:
     """A history, and what is wrong with it."""
     with short_folder() as folder:
-        history = History(seed, Path(folder), mutant)
-        history.run(steps, troubles(seed, **counts), drain_s=drain_s)
-        found = checker.faults(checker.vendor_log(history.service), history.record.entries, LANES)
+        vendor = Sturdy(Path(folder, "service"))
+        history = History(seed, Path(folder), vendor, mutant)
+        history.run(steps, troubles(seed, vendor.ways, vendor.loss, **counts), drain_s=drain_s)
+        found = checker.faults(vendor.log(history.record), history.record.entries, vendor.lanes, vendor.is_result)
     return history, found
 
 

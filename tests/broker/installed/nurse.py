@@ -28,7 +28,9 @@ def main() -> None:
     from qrmi_broker import broker, crashpoint, daemon, doors, remote, tls  # noqa: F401
     from qrmi_core import registry
 
-    registry.backend("fake-sturdy")
+    registry.backend(os.environ["QRMI_TEST_TYPE"])
+    if prepare := os.environ.get("QRMI_TEST_PREPARE"):
+        importlib.import_module(prepare)
     for line in iter(sys.stdin.readline, ""):
         request = json.loads(line)
         pid = os.fork()
