@@ -33,6 +33,25 @@ def test_two_crashes_leave_no_session_behind(new_daemon, first, second):
     assert ["session.opened", "session.closed"][: 2 * (first == "lease.acquired")] == sessions(daemon)
 
 
+def test_a_request_that_a_restart_undoes_is_asked_anew(new_daemon):
+    """A job that waited for its lease when the broker was restarted was told that it is released, and failed."""
+    daemon = new_daemon().start(**{VARIABLE: "lease.acquired"})
+    with pytest.raises((OSError, HTTPException)):
+        daemon.ask("fez")
+    assert -signal.SIGKILL == daemon.process.wait(30)
+    trouble = daemon.folder / "service" / "fail-release"
+    trouble.touch()
+    daemon.start()
+    [undone] = daemon.leases()
+    connection = daemon.admin().connection()
+    connection.request("GET", f"/v1/leases/{undone['id']}")
+
+    assert 404 == connection.getresponse().status
+    connection.close()
+    trouble.unlink()
+    assert daemon.ask("fez")["id"] != undone["id"]
+
+
 def test_a_task_whose_answer_was_lost_is_found_when_the_vendor_can_be_asked_again(daemon):
     """A vendor that was silent for a moment makes a task that runs one of unknown outcome."""
     service = daemon.folder / "service"

@@ -244,7 +244,7 @@ def _lines(found: Mapping[str, object]) -> list[str]:
 
 def _grant(request: web.Request) -> Grant:
     grant = request.app[BROKER].leases.find(request.match_info["id"])
-    if grant is None:
+    if grant is None or grant.is_to_be_asked_anew:
         raise web.HTTPNotFound(text="there is no such lease, or it is over")
     return grant
 

@@ -136,6 +136,11 @@ class Grant:
         return self.run.start_time or 0, self.run.restart_count
 
     @property
+    def is_to_be_asked_anew(self) -> bool:
+        """It is being undone after a crash: whoever waits for it still wants it, and must not take it for withdrawn."""
+        return self.is_undone and self.ending is not None
+
+    @property
     def is_past_limit(self) -> bool:
         """Whether its time has passed for certain, whatever the clock on the wall was set to meanwhile."""
         return time.monotonic() - self.known_since > self.facts.limit_s

@@ -75,7 +75,7 @@ class Leases:
             wait_s: how long to wait for lanes.
         """
         grant = self._runs.get(run)
-        if grant is not None and not (grant.is_undone and grant.ending is not None):
+        if grant is not None and not grant.is_to_be_asked_anew:
             return grant
         expires_at = time.time() + facts.limit_s
         grant = Grant(id=uuid.uuid4().hex, run=run, facts=facts, wanted=wanted, expires_at=expires_at)
