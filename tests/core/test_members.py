@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from qrmi_core import Payload, PayloadError
 from qrmi_core.door import Body
+from qrmi_core.intake import Options, read
 from qrmi_core.members import call_of, members
 
 KIND = "qiskit-primitive"
@@ -70,6 +71,16 @@ def test_a_call_is_its_program_and_its_parameters(data, tmp_path):
         assert "sampler" == program
         assert json.loads(path.read_bytes())["parameters"] == json.loads(content(parameters))
         assert content(parameters) == content(parameters)
+
+
+def test_what_the_command_read_is_not_parsed_again(data, monkeypatch):
+    """Twenty megabytes would be read twice before anything is sent."""
+    payload = read(str(data / "sampler_bell.json"), Options())
+    monkeypatch.setattr("qrmi_core.members.members", None)
+    program, parameters = call_of(payload)
+
+    assert "sampler" == program
+    assert json.loads(payload.read())["parameters"] == json.loads(content(parameters))
 
 
 def test_a_call_is_checked(data):

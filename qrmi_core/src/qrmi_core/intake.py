@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
-from qrmi_core import circuit, kinds, primitive, sequence
+from qrmi_core import circuit, kinds, members, sequence
 from qrmi_core.errors import ConfigError, PayloadError
-from qrmi_core.payload import Payload, parse_json, read_all
+from qrmi_core.payload import Payload, read_all
 
 _CIRCUITS = (".qasm", ".qpy")
 _QPY = b"QISKIT"
@@ -58,7 +58,9 @@ def read(path: str, options: Options) -> Payload:
     raw = raw.removeprefix(codecs.BOM_UTF8)
     if path.endswith(_CIRCUITS) or _is_qasm(raw) or raw.startswith(_QPY):
         return _circuit(raw, source, options)
-    document = parse_json(raw, source)
+    payload = Payload.from_bytes(kinds.PRIMITIVE, raw, source=source)
+    found = members.members(payload)
+    document = {name: member.value for name, member in found.items()}
     kind = kinds.recognise(document, source)
     if options.kind not in (None, kind):
         raise PayloadError(
@@ -70,8 +72,7 @@ def read(path: str, options: Options) -> Payload:
             kind, sequence.normalise(document, source, shots=options.shots, variables=options.variables), source=source
         )
     options.refuse("a payload file, which says it itself")
-    primitive.check(document, source)
-    return Payload.from_bytes(kind, raw, source=source)
+    return members.checked(payload, found)
 
 
 def _circuit(raw: bytes, source: str, options: Options) -> Payload:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import codecs
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from json import decoder
 from typing import Any, BinaryIO, NamedTuple
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from qrmi_core import kinds, primitive
 from qrmi_core.door import Body
@@ -51,6 +51,17 @@ def members(payload: Payload) -> dict[str, Member]:
     return found
 
 
+def checked(payload: Payload, document: Mapping[str, Member]) -> Payload:
+    """*payload*, a ``qiskit-primitive`` one that was read: its *document* need not be read again.
+
+    Raises:
+        PayloadError: with the JSON path of the first fault.
+    """
+    values = {name: member.value for name, member in document.items()}
+    primitive.check(values, payload.source)
+    return evolve(payload, call=(values["program_id"], document["parameters"].body))
+
+
 def call_of(payload: Payload) -> tuple[str, Body]:
     """What a ``qiskit-primitive`` payload calls, and with what; its shape is checked.
 
@@ -60,11 +71,12 @@ def call_of(payload: Payload) -> tuple[str, Body]:
     Raises:
         PayloadError: with the JSON path of the first fault.
     """
-    found = members(payload)
-    document = {name: member.value for name, member in found.items()}
-    kinds.recognise(document, payload.source)
-    primitive.check(document, payload.source)
-    return document["program_id"], found["parameters"].body
+    if payload.call is None:
+        found = members(payload)
+        kinds.recognise({name: member.value for name, member in found.items()}, payload.source)
+        payload = checked(payload, found)
+    assert payload.call is not None  # noqa: S101 - tells mypy
+    return payload.call
 
 
 class _Place(NamedTuple):

@@ -7,11 +7,14 @@ import json
 import math
 from collections import Counter
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from attrs import field, frozen
 
 from qrmi_core.errors import PayloadError, shown
+
+if TYPE_CHECKING:
+    from qrmi_core.door import Body
 
 MOST_BYTES = 1 << 28
 _MOST_DIGITS = 300
@@ -27,6 +30,8 @@ class Payload:
     source: str = "payload"
     """Where it came from, for messages: a file's name, `-` for standard input."""
     _content: bytes | Path = field(repr=False, default=b"")
+    call: tuple[str, Body] | None = field(repr=False, eq=False, default=None)
+    """What it calls, and with what, if it was read and checked before: see `qrmi_core.members`."""
 
     @classmethod
     def from_bytes(cls, kind: str, content: bytes, *, source: str = "payload") -> Payload:
