@@ -91,7 +91,7 @@ def _need_slurm(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """The budgets of the design as ratios measured in one run; writes docs/benchmarks.md."""
-    install_ours(session, "uv", "cryptography")
+    install_ours(session, "uv", "cryptography", "qrmi-testkit[emulators]")
     session.run("python", "tests/bench/run.py", *session.posargs)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 BIN = Path(sys.executable).parent
+PEER = "qrmi==0.26.4"
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,17 @@ def in_turns(rounds: int, *measurements: Callable[[], float]) -> list[float]:
         measurement()
     taken = [[measurement() for measurement in measurements] for _ in range(rounds)]
     return [statistics.median(column) for column in zip(*taken, strict=True)]
+
+
+def peer_bin(folder: str | Path) -> Path:
+    """Install the peer in an environment of its own below *folder*, and return where its commands are."""
+    place = Path(folder) / "peer"
+    for words in (
+        ["venv", "-q", "--python", sys.executable, str(place)],
+        ["pip", "install", "-q", "--python", str(place / "bin" / "python"), PEER],
+    ):
+        subprocess.run([sys.executable, "-m", "uv", *words], check=True)
+    return place / "bin"
 
 
 def ratio_row(what: str, most: float, ours_s: float, theirs_s: float, beside: str) -> Row:

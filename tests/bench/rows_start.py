@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from measure import BIN, Row, command, in_turns, ratio_row
+from measure import BIN, PEER, Row, command, in_turns, peer_bin, ratio_row
 
-PEER = "qrmi==0.26.4"
 BELL = Path(__file__).parents[2] / "examples" / "bell.qasm"
 AER_SCRIPT = f"""
 from qiskit import qasm3
@@ -26,7 +24,7 @@ def rows(rounds: int) -> list[Row]:
 
 
 def _help(rounds: int, folder: str) -> list[Row]:
-    peer = _peer(folder)
+    peer = peer_bin(folder)
     nothing, qrmi, qrun, theirs = in_turns(
         rounds * 2,
         command(sys.executable, "-c", "pass", cwd=folder),
@@ -42,16 +40,6 @@ def _help(rounds: int, folder: str) -> list[Row]:
         *found,
         Row(f"the peer's `task_runner --help` ({PEER})", "for comparison", note, True, f"{theirs * 1000:.1f} ms"),
     ]
-
-
-def _peer(folder: str) -> Path:
-    place = Path(folder) / "peer"
-    for words in (
-        ["venv", "-q", "--python", sys.executable, str(place)],
-        ["pip", "install", "-q", "--python", str(place / "bin" / "python"), PEER],
-    ):
-        subprocess.run([sys.executable, "-m", "uv", *words], check=True)
-    return place / "bin"
 
 
 def _cold(rounds: int, folder: str) -> Row:
