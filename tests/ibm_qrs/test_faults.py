@@ -13,6 +13,7 @@ import pytest
 from qrmi_core import (
     AuthenticationFailed,
     Hosted,
+    OutcomeUnknown,
     Payload,
     PayloadError,
     QrmiError,
@@ -234,6 +235,19 @@ def test_a_task_that_runs_longer_than_its_cost_has_failed(running, open_):
         run(open_(TIMEOUT_SECONDS="1"), bell("service_s=300"))
     assert "1305" in info.value.detail
     assert "raise the time limit" in info.value.detail
+
+
+@pytest.mark.parametrize("status", [401, 403, 400])
+def test_a_submission_whose_answer_was_lost_is_no_refusal_whatever_the_look_for_it_says(running, open_, status):
+    """A broker heard that the credential is wrong, took it for a refusal, and forgot a task that was paid for."""
+    resource = open_()
+    running.faults.add(*CALLS["submit"], drop=True, when="after")
+    running.faults.add(*CALLS["look for the key"], skip=1, status=status, times=None)
+    with pytest.raises(OutcomeUnknown):
+        resource.task_start(bell(), key="k")
+    running.faults.clear()
+
+    assert running.submitted[0].id == resource.find_task("k")
 
 
 def test_a_refusal_carries_the_services_code_and_solution(running, open_):

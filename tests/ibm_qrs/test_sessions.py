@@ -194,6 +194,20 @@ def test_a_session_whose_answer_was_lost_is_found_by_the_next_process(running, o
     assert first == open_().acquire(asked("lost"))
 
 
+@pytest.mark.parametrize("status", [401, 403, 503])
+@pytest.mark.parametrize("look", ["/api/v1/workloads", "/api/v1/sessions/{id}"])
+def test_a_session_whose_answer_was_lost_is_no_refusal_whatever_the_look_for_it_says(running, open_, look, status):
+    """A broker heard that the credential is wrong, took it for a refusal, and gave the lane to the next job."""
+    running.faults.add(*CALLS["open session"], drop=True, when="after", times=None)
+    running.faults.add("GET", look, status=status, times=None)
+    resource = open_()
+    with pytest.raises(OutcomeUnknown):
+        resource.acquire(asked("lost"))
+    running.faults.clear()
+
+    assert [(running.open_sessions, "lost")] == [([one.token], one.lease_key) for one in resource.sessions()]
+
+
 @pytest.mark.parametrize("is_other_boot", [False, True])
 def test_a_session_whose_answer_was_lost_is_found_after_the_clock_was_set_back(
     running, open_, monkeypatch, is_other_boot

@@ -11,7 +11,16 @@ from contextlib import suppress
 
 from attrs import define, evolve, field
 
-from qrmi_core import AcquireRequest, Context, OutcomeUnknown, RequestRefused, Session, UnexpectedReply
+from qrmi_core import (
+    AcquireRequest,
+    ConfigError,
+    Context,
+    OutcomeUnknown,
+    RequestRefused,
+    ResourceError,
+    Session,
+    UnexpectedReply,
+)
 from qrmi_ibm_qrs._api import Service
 from qrmi_ibm_qrs._records import Record, Records
 from qrmi_ibm_qrs._turns import Turns
@@ -156,7 +165,7 @@ class Sessions:
             try:
                 return self.service.open_session(record.mode, record.max_ttl_s)
             except (OutcomeUnknown, UnexpectedReply) as exc:
-                if found := self._found(record):
+                if found := self._looked_for(record, exc):
                     self.ctx.log.info("session.found", session=found, cause=exc.detail)
                     return found
                 if is_last or not isinstance(exc, OutcomeUnknown):
@@ -164,6 +173,13 @@ class Sessions:
         raise AssertionError("unreachable")
 
     # -- found again
+
+    def _looked_for(self, record: Record, lost: OutcomeUnknown | UnexpectedReply) -> str | None:
+        """Raises: OutcomeUnknown: it cannot be looked for; whatever forbids that, one may have been opened."""
+        try:
+            return self._found(record)
+        except (ResourceError, ConfigError) as exc:
+            raise OutcomeUnknown(self.ctx.name, f"{lost.detail}; looking for it: {exc}") from exc
 
     def _found(self, record: Record) -> str | None:
         """The session that *record* was written for: open, unused, as old as the record, and nobody else's.

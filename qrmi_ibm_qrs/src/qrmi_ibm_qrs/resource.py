@@ -14,6 +14,7 @@ from attrs import evolve
 
 from qrmi_core import (
     AcquireRequest,
+    AuthenticationFailed,
     Context,
     Device,
     OutcomeUnknown,
@@ -218,7 +219,7 @@ class Runtime(QuantumResource):
             try:
                 if found := self._found(tag):
                     return found
-            except (ResourceUnavailable, UnexpectedReply, RequestRefused):
+            except (AuthenticationFailed, ResourceUnavailable, UnexpectedReply, RequestRefused):
                 continue
         return None
 
