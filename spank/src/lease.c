@@ -188,10 +188,9 @@ static bool take_reply(struct asking *asking, int error)
 		lease->is_granted = true;
 	else if (reply->state == STATE_RELEASED)	/* by another node of ours, or an administrator */
 		fail(asking, "the request was withdrawn", "submit again");
-	else if (reply->error[0]) {
-		lease->is_local_failure = asking->is_abandoned = broker_is_lost(error, reply);	/* by our relay */
+	else if (reply->error[0])
 		line_make(lease->failure, QRMI_LINE_MAX + 1 - 6, "%s", reply->error);
-	} else
+	else
 		fail_broken(asking, EPROTO);
 	return is_last;
 }
