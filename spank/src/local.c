@@ -46,7 +46,7 @@ static void forget_resource(const char *name)
 	forget("%s_QRMI_JOB_TIMEOUT_SECONDS", name);
 }
 
-/* sbatch or salloc inside of a job, or an srun that makes a job of its own: the new job has a lease of its own or none, never this one's. */
+/* Inside of a job, and a new one is made: it has a lease of its own or none, never this one's. */
 static void forget_lease(void)
 {
 	static const char *const names[] = {
@@ -74,7 +74,7 @@ static void forget_lease(void)
 void local_init(void)
 {
 	bool is_inside = getenv("SLURM_JOB_ID") || getenv("SLURM_JOBID");
-	bool is_nested = is_inside || getenv("QRMI_JOB_ID") || getenv(OPTION_LOCAL);
+	bool is_nested = is_inside || getenv("QRMI_JOB_ID");
 	bool is_step = spank_context() == S_CTX_LOCAL && is_inside;
 
 	if (is_nested && !is_step)
