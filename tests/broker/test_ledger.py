@@ -48,7 +48,7 @@ def test_a_broker_takes_up_the_ledger_of_an_older_one(old, new_daemon, folder):
     assert "calibration" == daemon.admin().ask_json("GET", "/v1/resources/fez")["drained"]
     assert "COMPLETED" == daemon.admin().ask_json("GET", f"/v1/tasks/{task}")["status"]
     assert 2 == len({row["job_id"] for row in daemon.admin().ask_json("GET", "/v1/usage")["usage"]})
-    granted = daemon.ask("fez", "ghz", job=2)
+    granted = daemon.ask("fez", {"name": "ghz", "alias": "b"}, job=2)
     assert "b_QRMI_JOB_ACQUISITION_TOKEN" in granted["environment"]
 
 
