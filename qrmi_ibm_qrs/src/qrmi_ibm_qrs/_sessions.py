@@ -184,21 +184,25 @@ class Sessions:
     def _found(self, record: Record) -> str | None:
         """The session that *record* was written for: open, unused, as old as the record, and nobody else's.
 
-        Where several could be it, none is taken: without a job a session ends by itself.
+        It has the life that was asked for; or a shorter one that nobody asked for, because a plan may cut it. Where
+        several could be it, none is taken: without a job a session ends by itself.
         """
         if record.mode not in _WORKLOADS:
             return None
         oldest_s = record.age_s + _CLOCK_S
         taken = {one.token for one in self.records.all()}
-        matching: list[str] = []
+        asked_for = {one.max_ttl_s for one in self.records.all()}
+        lives: dict[str, float] = {}
         with suppress(RequestRefused):  # an instance without the list
             for one in self.service.workloads(_WORKLOADS[record.mode]):
                 is_young = one.age_s is None or one.age_s < oldest_s
                 if one.backend == self.service.device and one.id not in taken and is_young:
                     session = self.service.session(one.id)
-                    is_ours = session and session.is_open and not session.is_used
-                    if session and is_ours and (session.max_ttl_s or 0) <= record.max_ttl_s:  # a plan may cut it
-                        matching.append(one.id)
+                    if session and session.is_open and not session.is_used:
+                        lives[one.id] = session.max_ttl_s or 0
+        whole = [one for one, life_s in lives.items() if life_s == record.max_ttl_s]
+        cut = [one for one, life_s in lives.items() if life_s < record.max_ttl_s and life_s not in asked_for]
+        matching = whole or cut
         if len(matching) > 1:
             self.ctx.log.warning("session.ambiguous", sessions=matching, max_ttl_s=record.max_ttl_s)
         return matching[0] if len(matching) == 1 else None
