@@ -156,7 +156,7 @@ def _start_unready(daemon: Daemon, *, until_it_listens: bool = True) -> None:
             start_new_session=True,
         )
     deadline = time.monotonic() + 30
-    while until_it_listens and not os.path.exists(daemon.public):
+    while until_it_listens and not (daemon.folder / "run" / "admin.sock").exists():  # the second of its sockets
         assert daemon.process.poll() is None, daemon.words
         assert time.monotonic() < deadline, daemon.words
         time.sleep(0.01)

@@ -65,6 +65,8 @@ class Simulator:
             await self.run("warming", Payload.from_json(kinds.PRIMITIVE, call))
 
     def _run(self, job_id: str, payload: Payload) -> tuple[bytes, str]:
+        if self.is_closing:
+            raise SimulationFailed("the emulator ends")
         try:
             task_id = self._resource.task_start(payload, key=job_id)
             if job_id in self._unwanted:
@@ -84,6 +86,8 @@ class Simulator:
 
     def close(self) -> None:
         """End the simulator's processes, and forget all that was computed."""
+        self.is_closing = True
         self._resource.close()
         self._threads.shutdown(wait=True, cancel_futures=True)
+        self._resource.close()  # again: a job that began meanwhile has started the simulator anew
         shutil.rmtree(self._folder, ignore_errors=True)
