@@ -19,8 +19,8 @@ _THREADS = 16
 
 def rows(rounds: int) -> list[Row]:
     """Measure."""
-    sys.path[:0] = [str(TESTS / "broker"), str(TESTS / "broker" / "installed")]
-    from daemon import Daemon, fake
+    sys.path[:0] = [str(TESTS), str(TESTS / "broker" / "installed")]
+    from broker.daemon import Daemon, fake
 
     with tempfile.TemporaryDirectory(prefix="qrmid-") as name:
         folder = Path(name)
@@ -51,7 +51,7 @@ def _leases(daemon, rounds: int) -> Row:
 
 
 def _task(daemon, rounds: int) -> Row:
-    from daemon import ENDPOINT, KEY
+    from broker.daemon import ENDPOINT, KEY
 
     from qrmi_core import Opening, Payload, open_resource
 

@@ -111,7 +111,7 @@ def _srun(cluster, options: tuple[str, ...]) -> float:
 def _sbatch(cluster, options: tuple[str, ...]) -> float:
     job = cluster.sbatch(*options, script="true")
     cluster.wait(job)
-    lines = (rf"\[(\S+)\] Launching batch job {job} ", rf"\[(\S+)\] \[{job}\.batch\] done with job")
+    lines = (rf"\[(\S+)\] Launching batch job {job} ", rf"\[(\S+)\] \[{job}\.batch\] done with")
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:  # slurmctld may know of the end before slurmd has logged it
         first, last = (re.search(line, cluster.node_log()) for line in lines)
