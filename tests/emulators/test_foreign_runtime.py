@@ -74,7 +74,7 @@ def test_a_batch_gets_bell_pairs(report):
 
 def test_an_estimator_gets_the_energy_of_hydrogen(report):
     """The library could not read the results, or they would be wrong."""
-    assert abs(report["energy"] - -1.857) <= 0.03
+    assert abs(report["energy"] - -1.857) <= 0.05  # five standard errors
 
 
 def test_a_session_is_what_was_asked_for_and_is_closed_in_the_end(report, service_of_qrs):

@@ -11,8 +11,6 @@ from qrmi_core import Payload
 from qrmi_core.kinds import PRIMITIVE
 
 SAMPLES = [name for name in CHECKS if not name.startswith("pulser")]
-SLACK = 5 / 3
-"""Three standard errors become five: the shots are random."""
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -21,5 +19,5 @@ def test_a_sample_comes_to_its_physics(qrun, data, name, da):
     ended = qrun(Payload.from_file(PRIMITIVE, data / name))
 
     assert 0 == ended.status, ended.err
-    CHECKS[name](json.loads(ended.out), SLACK)
+    CHECKS[name](json.loads(ended.out))
     assert {} == da.jobs

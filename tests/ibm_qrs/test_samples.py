@@ -30,7 +30,7 @@ def test_a_sample_comes_to_its_physics(running, config, data, tmp_path, name):
     status, out = command.end(60)
 
     assert 0 == status, command.stderr
-    CHECKS[name](json.loads(out), 1.0)
+    CHECKS[name](json.loads(out))
     assert [] == running.open_sessions
     assert "canary" not in out + "".join(command.stderr)
 

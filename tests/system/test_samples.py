@@ -7,12 +7,10 @@ import random
 
 import pytest
 
-from .physics import CHECKS, asymmetric, bell
+from .physics import CHECKS, SLACK, asymmetric, bell
 
 FIXED_SEED = "20260101"
 RANDOM_SEEDS = [str(random.SystemRandom().randrange(2**32)) for _ in range(3)]
-SLACK = 5 / 3
-"""Three standard errors become five: of random seeds, one in a hundred runs has one that is further out than three."""
 FORMS = [(name, qiskit) for name in CHECKS for qiskit in ((None,) if name.startswith("pulser") else (False, True))]
 
 
