@@ -6,7 +6,6 @@ import asyncio
 import math
 import time
 from collections.abc import Mapping
-from functools import partial
 
 from aiohttp import web
 from attrs import field, frozen
@@ -17,7 +16,7 @@ from qrmi_broker.broker import Broker
 from qrmi_broker.deathwatch import LEASE_HEADER
 from qrmi_broker.lease import Facts, Grant, Wanted
 from qrmi_broker.public import BROKER
-from qrmi_core import log, protocol, wire
+from qrmi_core import protocol, wire
 from qrmi_core.errors import PayloadError, shown
 from qrmi_core.models import Run
 from qrmi_core.payload import parse_json
@@ -95,16 +94,17 @@ async def release(request: web.Request) -> web.Response:
         reason, is_forced = request.query.get("reason", "released")[:200], request.query.get("force") == "1"
         wait_s = _number(request, "wait_s", 0.0, most=3600)
         ending = asyncio.ensure_future(leases.release(grant, reason, is_forced=is_forced))
-        ending.add_done_callback(partial(_ended, grant))
+        ending.add_done_callback(_seen)
         done, _ = await asyncio.wait([ending], timeout=wait_s)
         if not done or ending.exception() is not None or any(map(leases.lanes.has, grant.leases)):
             return as_json({"state": "releasing"}, status=202)
     return as_json({"state": "released"})
 
 
-def _ended(grant: Grant, ending: asyncio.Future[None]) -> None:
-    if not ending.cancelled() and (exc := ending.exception()) is not None:
-        log.logger(part="leases").error("broker.fault", **grant.about, exc_info=exc)
+def _seen(ending: asyncio.Future[None]) -> None:
+    """A fault in it was logged where it happened; nothing more is printed about it."""
+    if not ending.cancelled():
+        ending.exception()
 
 
 async def list_leases(request: web.Request) -> web.Response:
@@ -199,10 +199,8 @@ async def _found(request: web.Request, grant: Grant, wanted: tuple[Wanted, ...])
             if name not in names
         ]
     if grant.failure is not None:
-        sentence = getattr(grant.failure, "sentence", None)
-        found["error"] = mask(shown(mask(str(sentence() if sentence else grant.failure)), most=_MOST_ERROR))
-        if hasattr(grant.failure, "sentence"):
-            found["detail"] = protocol.document_of(grant.failure)  # type: ignore[arg-type]
+        found["error"] = mask(shown(mask(grant.failure.sentence()), most=_MOST_ERROR))
+        found["detail"] = protocol.document_of(grant.failure)
     return found
 
 
@@ -212,19 +210,12 @@ def _check_covers(grant: Grant, wanted: tuple[Wanted, ...], broker: Broker) -> N
     Raises:
         HTTPConflict: a step names what the grant has not; the grant is as it was.
     """
-    held = {one.alias or one.name: one for one in grant.wanted}
     for one in wanted:
         is_left_out = one.name not in broker.vendors and broker.config.unknown == "warn"
-        other = held.get(one.alias or one.name)
-        is_covered = other is not None and other.name == one.name and (other.exclusive or not one.exclusive)
-        if not (is_covered or is_left_out):
-            lease = ",".join(_text(other) for other in grant.wanted if other.name in broker.vendors)
+        if not is_left_out and not any(held.covers(one) for held in grant.wanted):
+            lease = ",".join(str(held) for held in grant.wanted if held.name in broker.vendors)
             remedy = "name all resources in the --qpu of sbatch or salloc"
-            raise web.HTTPConflict(text=f"{_text(one)}: this job's lease is on {lease}: {remedy}")
-
-
-def _text(one: Wanted) -> str:
-    return f"{one.alias}=" * (one.alias is not None) + one.name + ":exclusive" * one.exclusive
+            raise web.HTTPConflict(text=f"{one}: this job's lease is on {lease}: {remedy}")
 
 
 def _lines(found: Mapping[str, object]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 from attrs import define, field, frozen
 
+from qrmi_core.errors import QrmiError
 from qrmi_core.models import Run
 
 LONGEST_S = 7 * 24 * 3600.0
@@ -48,6 +49,15 @@ class Wanted:
     exclusive: bool = False
     own: bool = False
     """The user opens it with settings of his own: only the lane is ours to give."""
+
+    def __str__(self) -> str:
+        """As ``--qpu`` spells it."""
+        return f"{self.alias}=" * (self.alias is not None) + self.name + ":exclusive" * self.exclusive
+
+    def covers(self, other: Wanted) -> bool:
+        """Whether who has this has *other*: the same resource under the same name, and no more of its lanes."""
+        names = [(one.alias or one.name, one.name) for one in (self, other)]
+        return names[0] == names[1] and (self.exclusive or not other.exclusive)
 
 
 @frozen(kw_only=True)
@@ -114,7 +124,7 @@ class Grant:
     known_since: float = field(factory=time.monotonic)
     """When it was asked for or, after a restart, taken up; by a clock that nobody sets."""
     leases: list[Lease] = field(factory=list)
-    failure: Exception | None = None
+    failure: QrmiError | None = None
     work: asyncio.Task[None] | None = None
     """The asyncio task that acquires."""
     ending: asyncio.Future[Any] | None = None

@@ -286,5 +286,5 @@ class Leases:
 def _may_be_tried_again(grant: Grant, ending: asyncio.Future[Any]) -> None:
     """A release that failed by a fault of ours is said, and is not the last one."""
     if not ending.cancelled() and (exc := ending.exception()) is not None:
-        _log.error("broker.fault", exc_info=exc)
+        _log.error("broker.fault", **grant.about, exc_info=exc)
         grant.ending = None

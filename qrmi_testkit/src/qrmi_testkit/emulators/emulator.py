@@ -226,7 +226,7 @@ class Emulator:
             works = [asyncio.create_task(self.simulator.warm())] if self.options.is_warm else []
             await self._stopping.wait()
             self.simulator.is_closing = True
-            works += [job.work for job in self.submitted if job.work is not None and not job.work.done()]
+            works += [work for processor in self._processors.values() for work in processor.works]
             for work in works:
                 work.cancel()
             await asyncio.gather(*works, return_exceptions=True)

@@ -107,11 +107,15 @@ class Processor:
     """Puts result and log of a job where its owner finds them; raises Failed."""
     lanes: asyncio.Semaphore
     tell: Tell
+    works: set[asyncio.Task[None]] = field(factory=set)
+    """What is under way, also for jobs that were deleted meanwhile."""
 
     def submit(self, job: Job) -> None:
         """Begin to work on *job* as soon as there is a lane."""
         self.tell("job.accepted", job=job.id, device=job.device, program=job.program)
         job.work = asyncio.create_task(self._work(job), name=f"job {job.id}")
+        self.works.add(job.work)
+        job.work.add_done_callback(self.works.discard)
 
     def cancel(self, job: Job) -> None:
         """End *job*, which has not ended."""
