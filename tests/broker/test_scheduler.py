@@ -163,6 +163,29 @@ def test_a_hanging_squeue_ends_with_who_asked(slurm, tmp_path):
     assert is_gone(int((tmp_path / "pid").read_text()))
 
 
+def test_a_stop_in_the_moment_of_an_answer_is_obeyed(slurm, monkeypatch):
+    """One stop in some thousands would be lost with the answer, and the broker go on for ever."""
+    communicate = asyncio.subprocess.Process.communicate
+
+    async def is_obeyed() -> bool:
+        async def looking() -> None:
+            await slurm("true").listing()
+            await asyncio.sleep(0)  # where it looks again
+
+        looks = asyncio.create_task(looking())
+
+        async def answers(process: asyncio.subprocess.Process) -> tuple[bytes, bytes]:
+            answer = await communicate(process)
+            looks.cancel()
+            return answer
+
+        monkeypatch.setattr(asyncio.subprocess.Process, "communicate", answers)
+        await asyncio.wait([looks])
+        return looks.cancelled()
+
+    assert asyncio.run(is_obeyed())
+
+
 def test_an_empty_list_says_nothing(slurm):
     """A controller that lost its memory would end every lease."""
     assert Fate.UNKNOWN is listed(slurm("true")).fate(RUN)

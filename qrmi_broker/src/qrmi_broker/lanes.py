@@ -38,15 +38,19 @@ class Lanes:
         self._serve()
         try:
             if not ready.done():
-                await asyncio.wait_for(ready, wait_s)
-        except TimeoutError:
-            full = [one for one in grant.leases if not self._fits(one)]
-            name = full[0].resource if full else grant.leases[0].resource
-            holders = ", ".join(f"job {one.grant.run.job_id}" for one in self.vendors[name].holders[:3]) or "others"
-            raise AcquireTimeout(name, f"{wait_s:g} s waited, held by {holders}") from None
+                await asyncio.wait([ready], timeout=wait_s)
+            if not ready.done():
+                raise self._too_late(grant, wait_s)
+            ready.result()
         finally:
             if self._waiting.pop(grant, None) is not None:
                 self._serve()
+
+    def _too_late(self, grant: Grant, wait_s: float) -> AcquireTimeout:
+        full = [one for one in grant.leases if not self._fits(one)]
+        name = full[0].resource if full else grant.leases[0].resource
+        holders = ", ".join(f"job {one.grant.run.job_id}" for one in self.vendors[name].holders[:3]) or "others"
+        return AcquireTimeout(name, f"{wait_s:g} s waited, held by {holders}")
 
     def withdraw(self, grant: Grant) -> None:
         """It does not wait any longer, if it did."""

@@ -167,7 +167,8 @@ class Slurm:
         except OSError as exc:
             raise SchedulerUnavailable(f"{words[0]}: {exc.strerror}") from exc
         try:
-            out, err = await asyncio.wait_for(process.communicate(), self.list_s)
+            async with asyncio.timeout(self.list_s):  # wait_for of Python 3.11 can lose a cancellation
+                out, err = await process.communicate()
         except TimeoutError:
             raise SchedulerUnavailable(f"{words[0]} has not answered within {self.list_s:g} s") from None
         finally:
@@ -175,7 +176,8 @@ class Slurm:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 with suppress(TimeoutError):  # its pipes are closed when their ends have been read
-                    await asyncio.wait_for(process.communicate(), _REAP_S)
+                    async with asyncio.timeout(_REAP_S):
+                        await process.communicate()
         if process.returncode:
             said = " ".join(err.decode(errors="replace").split())[:200]
             raise SchedulerUnavailable(f"{words[0]} ended with {process.returncode}: {said}")

@@ -81,7 +81,8 @@ class Watcher:
                 return state
             task.state = state
             try:
-                await asyncio.wait_for(task.nudge.wait(), next(cadence))
+                async with asyncio.timeout(next(cadence)):
+                    await task.nudge.wait()
                 task.nudge.clear()
                 cadence = pauses(SystemClock())
             except TimeoutError:
