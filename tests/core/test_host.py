@@ -93,7 +93,7 @@ def test_the_block_of_a_with_closes_the_resource():
 @pytest.mark.usefixtures("acme")
 def test_a_secret_is_masked_from_the_moment_it_is_read(monkeypatch):
     """The second net knows every secret that this process has opened a resource with."""
-    monkeypatch.setattr(redaction, "_known", set())
+    monkeypatch.setattr(redaction, "_known", ())
     open_resource(opening())
 
     assert redaction.MASK == redaction.mask(CANARY)

@@ -19,7 +19,7 @@ CANARY = "canary-7f3a/b+c d?"
 @pytest.fixture(autouse=True)
 def known(monkeypatch) -> None:
     """Each test remembers its own secrets."""
-    monkeypatch.setattr(redaction, "_known", set())
+    monkeypatch.setattr(redaction, "_known", ())
     remember(CANARY)
 
 

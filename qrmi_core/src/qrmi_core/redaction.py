@@ -18,7 +18,8 @@ MASK = "[redacted]"
 
 _NAME = re.compile(r"(API_?KEY|SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIAL|ACCESS_KEY|PRIVATE_KEY)", re.IGNORECASE)
 _SHORTEST = 4
-_known: set[str] = set()
+_known: tuple[str, ...] = ()
+"""Every spelling of every secret, the longest first: a short one may be a part of it."""
 
 
 def looks_secret(name: str) -> bool:
@@ -49,14 +50,17 @@ def spellings(secret: str) -> frozenset[str]:
 
 def remember(secret: str) -> None:
     """Mask *secret* in all its `spellings` in everything that `mask` sees from now on."""
+    global _known  # noqa: PLW0603 - every event of the process is masked
+    found = set(_known)
     for form in {secret, secret.strip(), shown(secret, most=len(secret)), *secret.splitlines()}:  # as backends get it,
         if len(form) >= _SHORTEST:  # as messages show it, and as a log may hold a part of it
-            _known.update(spellings(form))
+            found |= spellings(form)
+    _known = tuple(sorted(found, key=len, reverse=True))
 
 
 def mask(text: str) -> str:
     """*text* without the secrets that we know of."""
-    for secret in sorted(_known, key=len, reverse=True):
+    for secret in _known:
         text = text.replace(secret, MASK)
     return text
 
