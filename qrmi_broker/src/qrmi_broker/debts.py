@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
 from typing import Any
 
 from attrs import define, field
@@ -18,24 +20,45 @@ class Debts:
 
     ledger: Ledger
     _owed: list[Work[Any]] = field(factory=list)
+    _payer: asyncio.Task[None] | None = None
 
-    async def settled(self) -> None:
-        """Nothing is owed: whoever reads the ledger after a crash finds no lease that was released.
+    async def settle(self, work: Work[Any]) -> None:
+        """Write what is owed and *work*, or neither: who reads an intent finds no lease before it that was released.
 
         Raises:
-            LedgerUnavailable: something still is.
+            LedgerUnavailable: neither is written.
         """
-        await self.pay()
-        if self._owed:
-            raise LedgerUnavailable("releases could not be written yet")
+        owed = list(self._owed)
+
+        def both(db: sqlite3.Connection) -> None:
+            for one in owed:
+                one(db)
+            work(db)
+
+        await self.ledger.do(both)
+        self._owed = [one for one in self._owed if one not in owed]
 
     async def owe(self, work: Work[Any]) -> None:
         """Write it now, or when there is a ledger again."""
         self._owed.append(work)
         await self.pay()
 
+    def owe_still(self, work: Work[Any]) -> None:
+        """The same without waiting: for what may be lost, because a restart does it again."""
+        self._owed.append(work)
+        self._begin()
+
     async def pay(self) -> None:
         """Write what is owed, in its order."""
+        if self._owed:
+            await asyncio.wait([self._begin()])
+
+    def _begin(self) -> asyncio.Task[None]:
+        if self._payer is None or self._payer.done():
+            self._payer = asyncio.create_task(self._pay())
+        return self._payer
+
+    async def _pay(self) -> None:
         while self._owed:
             work = self._owed[0]
             try:

@@ -108,8 +108,7 @@ class Leases:
             await self.lanes.take(grant, wait_s)
             self.permission.check_drains(grant, self.vendors)  # again: it has waited
             passing("lease.reserved")
-            await self.debts.settled()
-            await self.ledger.do(lambda db: records.intend(db, grant))
+            await self.debts.settle(lambda db: records.intend(db, grant))
             self._fences.update({lease.fence: lease for lease in grant.leases})
             passing("lease.intended")
             for lease in grant.leases:
@@ -141,7 +140,8 @@ class Leases:
 
         if self.permission.is_plain(grant, self.vendors) and not self.hooks.are_there("qrmi_authorize"):
             return check()
-        return await asyncio.wrap_future(self._askers.submit(check))  # a directory of users is asked, hooks ask anybody
+        names: set[str] = await self._askers.run(check)
+        return names  # a directory of users is asked, hooks ask anybody
 
     async def _supersede(self, grant: Grant, wait_s: float) -> None:
         """One job has one run at a time: older ones are fenced off and released first; an older one is refused."""
@@ -204,7 +204,7 @@ class Leases:
 
     async def _release(self, grant: Grant, reason: str) -> None:
         self.lanes.withdraw(grant)
-        if grant.work is not None:
+        if grant.work is not None and not grant.work.done():
             await asyncio.wait([grant.work])
         if grant.undoing is not None:
             await asyncio.wait([grant.undoing])
@@ -237,7 +237,7 @@ class Leases:
         await session.close(lease, self.vendors[lease.resource])
         passing("lease.closed")
         lease.move(LeaseState.RELEASED)
-        await self.debts.owe(lambda db: records.released(db, lease))
+        self.debts.owe_still(lambda db: records.released(db, lease))  # before any intent that comes after it
         self.lanes.free(lease)
         self._tell("qrmi_lease_released", lease)
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from attrs import define, field
 
+from qrmi_broker.threads import settle
 from qrmi_core import log
 from qrmi_core.polling import SystemClock, pauses
 
@@ -171,7 +172,7 @@ class Ledger:
             if failure is not None or connection.total_changes > before:  # nothing can be written on a full disk, too
                 self._say(failure)
             for answer, loop, result, error in done:
-                loop.call_soon_threadsafe(_settle, answer, result, error)
+                loop.call_soon_threadsafe(settle, answer, result, error)
             self.on_commit(time.monotonic() - started)
         connection.close()
 
@@ -181,14 +182,17 @@ class Ledger:
         try:
             connection.execute("BEGIN IMMEDIATE")
             for work, answer, loop in batch:
-                connection.execute("SAVEPOINT one")
+                if len(batch) > 1:
+                    connection.execute("SAVEPOINT one")
                 try:
                     done.append((answer, loop, work(connection), None))
                 except Exception as exc:  # noqa: BLE001 - raised again where it was asked for
-                    connection.execute("ROLLBACK TO one")
+                    connection.execute("ROLLBACK TO one" if len(batch) > 1 else "ROLLBACK")
                     done.append((answer, loop, None, _told(exc, self.path)))
-                connection.execute("RELEASE one")
-            connection.execute("COMMIT")
+                if len(batch) > 1:
+                    connection.execute("RELEASE one")
+            if connection.in_transaction:
+                connection.execute("COMMIT")
         except sqlite3.Error as exc:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
@@ -209,12 +213,3 @@ def _told(exc: Exception, path: Path) -> Exception:
     if isinstance(exc, sqlite3.DatabaseError) and not is_fault_of_ours:
         return LedgerUnavailable(f"{path}: {exc}")
     return exc
-
-
-def _settle(answer: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
-    if answer.cancelled():
-        return
-    if error is None:
-        answer.set_result(result)
-    else:
-        answer.set_exception(error)

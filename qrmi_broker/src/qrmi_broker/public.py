@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
@@ -200,8 +199,7 @@ async def _shown(vendors: Iterable[Vendor], uid: int) -> list[Vendor]:
     shown, asked = list(vendors), [vendor.entry for vendor in vendors if not _is_for_all(vendor.entry)]
     if not asked:
         return shown
-    calls = _DIRECTORY.submit(lambda: {entry.name for entry in asked if not Permission.shows(entry, uid)})
-    hidden = await asyncio.wrap_future(calls)
+    hidden = await _DIRECTORY.run(lambda: {entry.name for entry in asked if not Permission.shows(entry, uid)})
     return [vendor for vendor in shown if vendor.name not in hidden]
 
 

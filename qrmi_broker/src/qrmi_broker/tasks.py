@@ -203,6 +203,8 @@ class Tasks:
     async def _follow(self, task: Task) -> None:
         await self._watcher.watch(task)
         self._forget(task)
+        facts = {"task_id": task.id, "resource": task.resource, "uid": task.uid, "qpu_s": task.qpu_s}
+        _log.info("task.ended", **facts, status=task.state.status)
         self.on_end(task)
 
     def _forget(self, task: Task) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from qrmi_broker import replies
 from qrmi_broker.lease import Lease
@@ -36,6 +36,23 @@ class NotSent(ResourceUnavailable):
     """The call did not reach the vendor, for certain: too many wait already, or the resource cannot be opened."""
 
 
+@frozen
+class Visit:
+    """The resource as a thread of it sees it: what it answers is checked and cleaned, and measured."""
+
+    name: str
+    resource: host.Hosted
+    on_call: Callable[[str, str, float], None]
+
+    def call(self, verb: str, *args: Any, **facts: Any) -> Any:
+        """What *verb* of `QuantumResource` returns. Raises as `replies.asked` does."""
+        started = time.monotonic()
+        try:
+            return replies.asked(self.name, verb, lambda: getattr(self.resource, verb)(*args, **facts))
+        finally:
+            self.on_call(self.name, verb, time.monotonic() - started)
+
+
 @define(eq=False)
 class _Line:
     """Calls that wait for threads of their own."""
@@ -43,6 +60,10 @@ class _Line:
     threads: Threads
     most: int
     waiting: int = 0
+
+    def leave(self) -> None:
+        """One waits no longer."""
+        self.waiting -= 1
 
 
 @define(eq=False)
@@ -87,7 +108,7 @@ class Vendor:
         """
         if self._backend is None:
             if self._loading is None or self._loading.done():
-                self._loading = asyncio.wrap_future(self._local.submit(self._load))
+                self._loading = self._local.submit(self._load).answer
             self._backend = await self._answered(self._loading, "import", ANSWER_S)
         return self._backend
 
@@ -105,7 +126,7 @@ class Vendor:
         Raises:
             ResourceUnavailable: it takes longer than `ANSWER_S`.
         """
-        return await self._answered(asyncio.wrap_future(self._local.submit(call)), "a file", ANSWER_S)
+        return await self._answered(self._local.submit(call).answer, "a file", ANSWER_S)
 
     def has_lane_for(self, *, exclusive: bool) -> bool:
         """Whether one more lease fits beside those that hold a lane."""
@@ -123,7 +144,7 @@ class Vendor:
             ResourceUnavailable: it is not open after *answer_s*; it goes on being opened.
         """
         if self._opened is None:
-            self._opened = asyncio.wrap_future(self._work.threads.submit(self._open))
+            self._opened = self._work.threads.submit(self._open).answer
         opened = self._opened
         if opened.done() and opened.exception() is None:
             return opened.result()
@@ -139,21 +160,13 @@ class Vendor:
         opened: host.Hosted = replies.asked(self.name, "open", lambda: host.open_resource(self.opening))
         return opened
 
-    async def call(
-        self,
-        verb: str,
-        *args: Any,
-        answer_s: float | None = ANSWER_S,
-        then: Callable[[Any], Any] | None = None,
-        **facts: Any,
-    ) -> Any:
+    async def call(self, verb: str, *args: Any, answer_s: float | None = ANSWER_S, **facts: Any) -> Any:
         """Call *verb* in a thread of this resource, for a lease or a task.
 
         Args:
             verb: of `QuantumResource`.
             args: of the verb.
             answer_s: wait so long; None waits for ever. The call itself goes on, once it has begun.
-            then: what the thread does with the answer before it is given.
             facts: of the verb.
 
         Raises:
@@ -161,11 +174,15 @@ class Vendor:
             ResourceUnavailable: no answer in time. Whether the call had an effect is open.
             BackendFault: the backend raised or returned what the contract does not allow; the same.
         """
-        return await self._called(self._work, verb, lambda one: getattr(one, verb)(*args, **facts), answer_s, then)
+        return await self.visit(verb, lambda visit: visit.call(verb, *args, **facts), answer_s)
+
+    async def visit(self, what: str, work: Callable[[Visit], Any], answer_s: float | None = ANSWER_S) -> Any:
+        """Several calls in one walk to a thread of this resource: *what* names them. Raises as `call` and *work* do."""
+        return await self._visited(self._work, what, work, answer_s)
 
     async def ask(self, verb: str, *args: Any) -> Any:
         """Call *verb*, which changes nothing, because a user wants to know. Raises as `call` does."""
-        return await self._called(self._questions, verb, lambda one: getattr(one, verb)(*args), ANSWER_S, None)
+        return await self._visited(self._questions, verb, lambda visit: visit.call(verb, *args), ANSWER_S)
 
     async def told(self, verb: str, kept_s: float = KEPT_S) -> Any:
         """What *verb* says of the resource: asked once for all who ask meanwhile, and given to others for *kept_s*."""
@@ -177,53 +194,42 @@ class Vendor:
             self._told[verb] = (time.monotonic(), asking)
         return await asyncio.shield(asking)
 
-    async def _called(
-        self,
-        line: _Line,
-        verb: str,
-        call: Callable[[host.Hosted], Any],
-        answer_s: float | None,
-        then: Callable[[Any], Any] | None,
-    ) -> Any:
+    async def _visited(self, line: _Line, what: str, work: Callable[[Visit], Any], answer_s: float | None) -> Any:
         if line.waiting >= line.most:
             raise NotSent(self.name, f"{line.waiting} calls wait for it already")
         line.waiting += 1
         try:
             resource = await self.hosted(answer_s)
         except BaseException as exc:
-            line.waiting -= 1
+            line.leave()
             if isinstance(exc, BackendFault | ResourceUnavailable | UnexpectedReply):
                 raise NotSent(self.name, f"it cannot be opened: {exc.detail}") from exc
             raise
-        started = time.monotonic()
-
-        def calls() -> Any:
-            answer = replies.asked(self.name, verb, lambda: call(resource))
-            return answer if then is None else then(answer)
-
-        sent = line.threads.submit(calls)
-        calling = asyncio.wrap_future(sent)
-
-        def ended(call: asyncio.Future[Any]) -> None:
-            line.waiting -= 1
-            self.on_call(self.name, verb, time.monotonic() - started)
-            _seen(call)
-
-        calling.add_done_callback(ended)
+        visit = Visit(self.name, resource, self.on_call)
+        errand = line.threads.submit(lambda: work(visit), line.leave)
         try:
-            return await self._answered(calling, verb, answer_s)
-        except (ResourceUnavailable, asyncio.CancelledError) as exc:
-            if not sent.cancel() or isinstance(exc, asyncio.CancelledError):
+            async with asyncio.timeout(answer_s) as limit:
+                return await errand.answer
+        except TimeoutError:
+            if not limit.expired():
                 raise
-            raise NotSent(self.name, f"its threads were busy for {answer_s:g} s") from exc
+            if errand.withdraw():
+                raise NotSent(self.name, f"its threads were busy for {answer_s:g} s") from None
+            raise self._silent(what, answer_s) from None
+        except asyncio.CancelledError:
+            errand.withdraw()
+            raise
 
     async def _answered(self, calling: asyncio.Future[Any], verb: str, answer_s: float | None) -> Any:
         done, _ = await asyncio.wait([calling], timeout=answer_s)
         if not done:
             calling.add_done_callback(_seen)
-            log.logger(resource=self.name).warning("vendor.silent", verb=verb, waited_s=answer_s)
-            raise ResourceUnavailable(self.name, f"{verb} has not answered within {answer_s:g} s")
+            raise self._silent(verb, answer_s)
         return calling.result()
+
+    def _silent(self, verb: str, answer_s: float | None) -> ResourceUnavailable:
+        log.logger(resource=self.name).warning("vendor.silent", verb=verb, waited_s=answer_s)
+        return ResourceUnavailable(self.name, f"{verb} has not answered within {answer_s:g} s")
 
     async def target(self) -> str:
         """What a compiler needs to know, fresh enough."""
@@ -233,7 +239,7 @@ class Vendor:
     async def close(self) -> None:
         """Let go of the backend; one that takes too long is left alone."""
         if self._opened is not None and self._opened.done() and not self._opened.exception():
-            closing = asyncio.wrap_future(self._work.threads.submit(self._opened.result().close))
+            closing = self._work.threads.submit(self._opened.result().close).answer
             await asyncio.wait([closing], timeout=CLOSE_S)
             if not closing.done() or closing.exception() is not None:
                 log.logger(resource=self.name).warning("vendor.not_closed")

@@ -16,7 +16,7 @@ from qrmi_broker.ledger import Ledger
 from qrmi_broker.replies import clean
 from qrmi_broker.spool import Spool
 from qrmi_broker.task import Task
-from qrmi_broker.vendor import Vendor
+from qrmi_broker.vendor import Vendor, Visit
 from qrmi_core import log
 from qrmi_core.errors import QrmiError, TaskError, TaskFailed
 from qrmi_core.models import TaskState, TaskStatus
@@ -54,25 +54,21 @@ class Watcher:
         await self.ledger.surely(lambda db: records.end_task(db, task, state.status, state.reason))
         passing("task.ended")
         task.state = state
-        facts = {"task_id": task.id, "resource": task.resource, "uid": task.uid, "qpu_s": task.qpu_s}
-        _log.info("task.ended", **facts, status=state.status)
 
     async def _end_of(self, task: Task) -> TaskState:
         """How it ended; its result and what it cost are kept then."""
         vendor = self.vendors[task.resource]
         state = await self._terminal(task, vendor)
-        if state.status is TaskStatus.COMPLETED:
+        if state.status is TaskStatus.COMPLETED and not self.spool.result(task.id).exists():
             state = await self._fetch(task, vendor, state)
         passing("task.fetched")
-        with suppress(QrmiError):
-            task.qpu_s = (await vendor.call("task_usage", task.vendor_id)).qpu_s
         return state
 
     async def _terminal(self, task: Task, vendor: Vendor) -> TaskState:
         cadence = pauses(SystemClock())
         while True:
             try:
-                state: TaskState = await vendor.call("task_status", task.vendor_id)
+                state: TaskState = await vendor.visit("task_status", partial(self._look, task))
             except TaskError as exc:
                 state = _failed(exc.detail or "the vendor knows it no longer")
             except QrmiError as exc:
@@ -88,12 +84,26 @@ class Watcher:
             except TimeoutError:
                 continue
 
+    def _look(self, task: Task, visit: Visit) -> TaskState:
+        """In a thread: its state and, at its end, its cost and the result. What is not to be had now is left."""
+        state: TaskState = visit.call("task_status", task.vendor_id)
+        if state.status is TaskStatus.COMPLETED:
+            with suppress(QrmiError, OSError):
+                self._keep(task, visit)
+        if state.status.is_terminal:
+            with suppress(QrmiError):
+                task.qpu_s = visit.call("task_usage", task.vendor_id).qpu_s
+        return state
+
+    def _keep(self, task: Task, visit: Visit) -> None:
+        self.spool.keep(task.id, visit.call("task_result", task.vendor_id))
+
     async def _fetch(self, task: Task, vendor: Vendor, state: TaskState) -> TaskState:
         """Take the result while the vendor has it. What cannot be stored stays there, and is asked for again."""
         cadence, started = pauses(SystemClock()), time.monotonic()
         while True:
             try:
-                await vendor.call("task_result", task.vendor_id, then=partial(self.spool.keep, task.id))
+                await vendor.visit("task_result", partial(self._keep, task))
                 return state
             except TaskFailed as exc:
                 return _failed(exc.detail)
