@@ -93,18 +93,11 @@ async def release(request: web.Request) -> web.Response:
     if grant is not None:
         reason, is_forced = request.query.get("reason", "released")[:200], request.query.get("force") == "1"
         wait_s = _number(request, "wait_s", 0.0, most=3600)
-        ending = asyncio.ensure_future(leases.release(grant, reason, is_forced=is_forced))
-        ending.add_done_callback(_seen)
+        ending = leases.release(grant, reason, is_forced=is_forced)
         done, _ = await asyncio.wait([ending], timeout=wait_s)
         if not done or ending.exception() is not None or any(map(leases.lanes.has, grant.leases)):
             return as_json({"state": "releasing"}, status=202)
     return as_json({"state": "released"})
-
-
-def _seen(ending: asyncio.Future[None]) -> None:
-    """A fault in it was logged where it happened; nothing more is printed about it."""
-    if not ending.cancelled():
-        ending.exception()
 
 
 async def list_leases(request: web.Request) -> web.Response:

@@ -83,8 +83,8 @@ class Leases:
         grant.work = asyncio.create_task(self._acquire(grant, wait_s))
         return grant
 
-    async def release(self, grant: Grant, reason: str, *, is_forced: bool = False) -> None:
-        """End every lease of *grant*; returns when the lanes are free. Idempotent.
+    def release(self, grant: Grant, reason: str, *, is_forced: bool = False) -> asyncio.Future[None]:
+        """Begin to end every lease of *grant*. What this returns is done when the lanes are free. Idempotent.
 
         A lease whose session may be open although nobody can tell holds its lane until its limit, unless *is_forced*.
         """
@@ -92,7 +92,7 @@ class Leases:
         if grant.ending is None:
             grant.ending = asyncio.create_task(self._release(grant, reason))
             grant.ending.add_done_callback(functools.partial(_may_be_tried_again, grant))
-        await asyncio.shield(grant.ending)
+        return grant.ending
 
     # -- acquiring
 
@@ -151,7 +151,7 @@ class Leases:
                 continue
             if other.run != run and other.age >= grant.age and other.failure is None:
                 raise AuthorizationRefused(grant.wanted[0].name, "a newer run of this job holds its lease")
-            releasing = asyncio.ensure_future(self.release(other, "superseded by a newer run of the job"))
+            releasing = self.release(other, "superseded by a newer run of the job")
             done, _ = await asyncio.wait([releasing], timeout=max(0.0, deadline - time.monotonic()))
             if not done:
                 raise AcquireTimeout(grant.wanted[0].name, f"{wait_s:g} s waited, held by an older run of this job")
@@ -262,6 +262,7 @@ class Leases:
             states = {lease.state for lease in grant.leases}
             if states & {LeaseState.INTENT, LeaseState.RELEASING, LeaseState.RELEASED}:
                 grant.ending = asyncio.create_task(self._finish(grant))
+                grant.ending.add_done_callback(functools.partial(_may_be_tried_again, grant))
 
     async def _finish(self, grant: Grant) -> None:
         """What was under way when we died: an unfinished grant is undone, and asked for anew by who wants it."""

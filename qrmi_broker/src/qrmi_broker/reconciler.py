@@ -58,7 +58,7 @@ class Reconciler:
         for grant in grants:
             if reason := self._evidence(grant, listing):
                 self._overdue.discard(grant.id)
-                asyncio.get_running_loop().create_task(self.leases.release(grant, reason))
+                self.leases.release(grant, reason)
 
     async def _listing(self) -> Listing | None:
         try:
