@@ -54,6 +54,16 @@ def test_an_event_is_one_line_of_json_with_its_facts():
     assert "out\n" == done.stdout
 
 
+def test_an_event_does_not_import_what_draws_pictures(tmp_path):
+    """A command would take longer wherever rich is installed, or a program lose its own."""
+    (tmp_path / "rich").mkdir()
+    for name in ("__init__", "traceback", "console"):
+        (tmp_path / "rich" / f"{name}.py").write_text("import sys; print('imported', end=' ')\n")
+    done = run(program("error") + "import rich\n", PYTHONPATH=str(tmp_path))
+
+    assert ("out\nimported ", 0) == (done.stdout, done.returncode)
+
+
 @pytest.mark.parametrize(
     ("word", "count"), [("debug", 4), ("INFO", 3), ("", 3), (None, 3), ("warning", 2), ("error", 1)]
 )

@@ -9,7 +9,8 @@ import logging
 import os
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast
 
 from attrs import frozen
@@ -83,17 +84,31 @@ class Logger:
 
     def _logger(self) -> Any:
         global _pending
-        import structlog
-
         if _pending is not None:
             level, _pending = _pending, None
-            _configure(level)
+            with _without("rich"):
+                _configure(level)
+        import structlog
+
         return structlog.get_logger(**self.facts)
 
 
 def logger(**facts: Any) -> Logger:
     """A logger with *facts* bound to every event. Without `configure`, structlog's own defaults apply."""
     return Logger(facts)
+
+
+@contextmanager
+def _without(package: str) -> Iterator[None]:
+    """Import as where *package* is not installed: structlog would take 0.3 s for pictures that we never draw."""
+    if package in sys.modules:
+        yield
+        return
+    sys.modules[package] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        sys.modules.pop(package, None)
 
 
 class _StandardError:
