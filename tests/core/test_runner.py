@@ -11,14 +11,17 @@ from attrs import evolve
 
 from qrmi_core import (
     AcquireRequest,
+    AuthenticationFailed,
     AuthorizationRefused,
     Backend,
     BackendFault,
     Context,
     Hosted,
+    OutcomeUnknown,
     Payload,
     PayloadError,
     QuantumResource,
+    RequestRefused,
     ResourceUnavailable,
     Run,
     TaskCancelled,
@@ -27,6 +30,7 @@ from qrmi_core import (
     TaskState,
     TaskStatus,
     TaskTimeLimit,
+    UnexpectedReply,
     hookimpl,
     log,
     settings,
@@ -305,6 +309,17 @@ def test_a_resource_that_stays_away_is_given_up_and_the_task_named(tmp_path, clo
     assert "t1" in info.value.detail
 
 
+@pytest.mark.parametrize(
+    "error", [AuthenticationFailed("fez", "401"), RequestRefused("fez", "410", 410), UnexpectedReply("fez", "<html>")]
+)
+def test_whoever_may_ask_no_longer_is_told_which_task_goes_on(stage, error):
+    """A task would run and be paid for, and the error that the user keeps would not lead to it."""
+    stage.puppet.status_errors = [error]
+    with pytest.raises(type(error), match="task t1 was submitted and may go on") as raised:
+        stage.runner.run(SCRIPT)
+    assert vars(error) | {"detail": ""} == vars(raised.value) | {"detail": ""}
+
+
 def test_a_backend_that_is_told_of_the_end_is_not_asked(tmp_path):
     """A long poll waits; asking for the status besides would cost requests for nothing."""
     stage = Stage(tmp_path, Told)
@@ -361,6 +376,21 @@ def test_a_submission_that_nobody_can_find_names_its_key(stage):
     """Whoever tries again could not avoid a second task."""
     stage.puppet.start_error = ResourceUnavailable("fez", "no answer")
     with pytest.raises(ResourceUnavailable, match="--key my-key"):
+        stage.runner.run(SCRIPT, key="my-key")
+
+
+@pytest.mark.parametrize(
+    "then", [AuthenticationFailed("fez", "401"), PayloadError("it", "$", "was refused", "Mend it")], ids=["401", "400"]
+)
+def test_a_submission_whose_answer_was_lost_is_no_refusal_whatever_the_next_try_says(stage, then):
+    """The user does not believe that nothing was submitted while the task runs, and has the key that leads to it."""
+    errors: list[Exception] = [then, OutcomeUnknown("fez", "no answer")]
+
+    def start(payload: Payload, *, key: str) -> str:
+        raise errors.pop()
+
+    stage.puppet.task_start = start
+    with pytest.raises(OutcomeUnknown, match=r"no answer; the next try: .*; its key is my-key"):
         stage.runner.run(SCRIPT, key="my-key")
 
 

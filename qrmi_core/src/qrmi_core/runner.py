@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import queue
 import threading
 import uuid
@@ -12,7 +13,15 @@ from typing import Any, Protocol
 from attrs import define, field
 
 from qrmi_core import hooks
-from qrmi_core.errors import QrmiError, ResourceUnavailable, TaskCancelled, TaskFailed, TaskTimeLimit
+from qrmi_core.errors import (
+    OutcomeUnknown,
+    QrmiError,
+    ResourceError,
+    ResourceUnavailable,
+    TaskCancelled,
+    TaskFailed,
+    TaskTimeLimit,
+)
 from qrmi_core.host import Hosted
 from qrmi_core.models import AcquireRequest, Run, TaskState, TaskStatus
 from qrmi_core.payload import Payload
@@ -183,16 +192,23 @@ class TaskRunner:
 
     def _start(self, payload: Payload, key: str) -> str:
         """Submit. What became of a submission whose answer was lost is asked for by its key, never guessed."""
+        doubt: OutcomeUnknown | None = None
         for pause_s in (*_RESEND_S, None):
             try:
                 return self.resource.task_start(payload, key=key)
             except ResourceUnavailable as exc:
+                doubt = exc if isinstance(exc, OutcomeUnknown) else doubt
                 with suppress(QrmiError):
                     if found := self.resource.find_task(key):
                         return found
                 if pause_s is None or not self.resource.can_resend or self._stopping.wait(pause_s):
                     detail = f"{exc.detail}; submit it again with --key {key}, so that it cannot run twice"
                     raise ResourceUnavailable(exc.resource, detail) from exc
+            except QrmiError as exc:
+                if doubt is None:
+                    raise
+                detail = f"{doubt.detail}; the next try: {exc.sentence()}; its key is {key}"
+                raise OutcomeUnknown(doubt.resource, detail) from exc
         raise AssertionError("unreachable")
 
     def _result(self, task_id: str) -> bytes:
@@ -225,12 +241,12 @@ class TaskRunner:
             except ResourceUnavailable as exc:
                 lost_since = clock.monotonic() if lost_since is None else lost_since
                 if self._stopping.is_set() or clock.monotonic() - lost_since > PATIENCE_S:
-                    raise ResourceUnavailable(
-                        exc.resource, f"{exc.detail} (task {task_id} was submitted and may go on)"
-                    ) from exc
+                    raise _naming(task_id, exc) from exc
                 self.listener.event("task.unreachable", task_id=task_id, error=exc.detail)
                 cadence = self._pause(cadence)
                 continue
+            except ResourceError as exc:
+                raise _naming(task_id, exc) from exc
             if state.status.is_terminal:
                 return state
             if state != seen:
@@ -257,6 +273,13 @@ class TaskRunner:
 
     def _notify(self, name: str, **facts: Any) -> None:
         self.hooks.notify(self.resource.ctx.log, name, run=self.task_run, **facts)
+
+
+def _naming(task_id: str, exc: ResourceError) -> ResourceError:
+    """The same error; it says besides that there is a task."""
+    named = copy.copy(exc)
+    named.detail = f"{exc.detail} (task {task_id} was submitted and may go on)"
+    return named
 
 
 class _Background(threading.Thread):
