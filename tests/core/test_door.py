@@ -453,6 +453,16 @@ def test_a_caller_may_deal_with_a_status_itself(service, door, clock):
     assert (429, 7.0, 1) == (info.value.status, info.value.retry_after_s, len(service.requests))
 
 
+@pytest.mark.parametrize(("first", "is_in_doubt"), [(saying(503), True), (saying(429), False), (hanging_up, True)])
+def test_a_refusal_says_whether_an_earlier_try_may_have_been_done(service, door, first, is_in_doubt):
+    """What was done, and whose repetition is refused, would be taken for what was never done."""
+    service.script = [first, saying(403)]
+    with pytest.raises(RequestRefused) as info:
+        door.ask("POST", "/jobs", is_repeatable=True)
+
+    assert is_in_doubt == info.value.is_in_doubt
+
+
 def test_a_redirection_is_not_followed(service, door):
     """The credential goes to the service that was configured, and nowhere else."""
     service.script = [saying(307, Location="http://127.0.0.1:1/")]

@@ -136,6 +136,32 @@ def test_a_submission_that_is_never_answered_but_done_is_one_job(da, qrun, fault
     assert 1 == len(da.submitted)
 
 
+@pytest.mark.parametrize("then", [{"status": 401, "times": 2}, {"status": 403}, {"status": 400}, {"status": 404}])
+def test_a_submission_that_was_done_is_one_job_though_its_repetition_is_refused(da, qrun, then):
+    """The task would run and be paid for, and the user be told that nothing was submitted."""
+    da.faults.add("POST", JOBS, status=503, when="after")
+    da.faults.add("POST", JOBS, **then)
+    ended = qrun(bell())
+
+    assert 0 == ended.status, ended.err
+    assert 1 == len(da.submitted)
+    assert {} == da.jobs
+    assert {"results", "logs", "job"} == objects(da, id_of(da))
+
+
+def test_a_submission_that_was_done_is_no_refusal_where_it_cannot_be_looked_for(da, qrun):
+    """The same, where the credential is refused from then on."""
+    da.faults.add("POST", JOBS, drop=True, when="after")
+    da.faults.add("POST", JOBS, status=401, times=None)
+    da.faults.add("GET", JOB, skip=1, status=401, times=None)
+    ended = qrun(bell())
+
+    assert 3 == ended.status, ended.err
+    assert "whether it was done is not known" in ended.err
+    assert "its key is " in ended.err
+    assert "job" in objects(da, id_of(da))
+
+
 def test_a_task_whose_status_cannot_be_asked_is_not_lost(da, qrun, opened):
     """The command gives up after a while and names the task; later its result is there."""
     da.faults.add("GET", JOB, times=None, skip=1, status=503)

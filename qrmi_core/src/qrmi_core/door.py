@@ -174,6 +174,8 @@ class Door:
             ResourceUnavailable: it cannot be reached or does not work, for all our tries. Nothing was done,
                 unless it is repeatable: then it may have been, and asking again does no harm.
             UnexpectedReply: a redirection, or an answer longer than *most_bytes*.
+
+        Any of them says with ``is_in_doubt`` that an earlier try may have been done.
         """
         from qrmi_core.exchange import Exchange
 

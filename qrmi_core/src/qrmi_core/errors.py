@@ -143,6 +143,8 @@ class ResourceError(QrmiError):
     """Something is wrong with one resource. Subclasses say what."""
 
     exit_status = 3
+    is_in_doubt: bool = False
+    """An earlier try of the request that ended so got no answer, and may have been done all the same."""
 
     def __init__(self, resource: str, detail: str) -> None:
         super().__init__(resource, detail)

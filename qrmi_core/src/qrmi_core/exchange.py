@@ -18,6 +18,7 @@ from qrmi_core.errors import (
     OutcomeUnknown,
     QrmiError,
     RequestRefused,
+    ResourceError,
     ResourceUnavailable,
     UnexpectedReply,
     shown,
@@ -65,6 +66,7 @@ class Exchange:
     most_bytes: int
     _authority: Headers = field(factory=dict)
     _is_renewed: bool = False
+    _is_in_doubt: bool = False
 
     @property
     def request(self) -> str:
@@ -73,6 +75,13 @@ class Exchange:
 
     def run(self) -> Reply:
         """Try until there is an answer, or no time or no try is left. Raises as `Door.ask` does."""
+        try:
+            return self._tried()
+        except ResourceError as exc:
+            exc.is_in_doubt = self._is_in_doubt
+            raise
+
+    def _tried(self) -> Reply:
         number = 1
         if self.door.authorise is not None:
             self._authority = self.door.authorise(None)
@@ -91,6 +100,7 @@ class Exchange:
                     raise self._refusal(answer)
                 problem, may_be_done = f"{answer.status} {self._words(answer)}", answer.status in _IN_DOUBT
                 asked_s = _retry_after(answer.headers)
+            self._is_in_doubt |= may_be_done
             if may_be_done and not self.is_repeatable:
                 raise OutcomeUnknown(self.door.resource, f"{self.request}: {problem}")
             pause_s = max(asked_s, self._pause(number))

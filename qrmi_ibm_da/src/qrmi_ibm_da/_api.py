@@ -133,7 +133,9 @@ class Service:
             return self._door.ask(method, path, **facts)
         except RequestRefused as exc:
             if exc.status == 403:
-                raise AuthorizationRefused(self._name, exc.detail) from exc
+                refused = AuthorizationRefused(self._name, exc.detail)
+                refused.is_in_doubt = exc.is_in_doubt
+                raise refused from exc
             raise
 
     def _json(self, method: str, path: str) -> Any:

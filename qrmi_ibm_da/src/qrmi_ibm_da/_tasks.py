@@ -22,6 +22,7 @@ from qrmi_core import (
     PayloadError,
     QrmiError,
     RequestRefused,
+    ResourceError,
     ResourceUnavailable,
     TaskNotFound,
     TaskState,
@@ -81,9 +82,9 @@ class Tasks:
             self._objects.add(task_id, record, parameters)
             try:
                 self._submit(task_id, record)
-            except ResourceUnavailable as exc:
-                self._resolve(task_id, exc)
             except QrmiError as exc:
+                if isinstance(exc, ResourceError) and self._is_accepted(task_id, exc):
+                    return
                 self._objects.drop(task_id)
                 if isinstance(exc, RequestRefused) and exc.status == 400:
                     remedy = exc.solution or "Mend the payload"
@@ -196,6 +197,8 @@ class Tasks:
         try:
             return self._submit(task_id, record)
         except RequestRefused as exc:
+            if self._is_accepted(task_id, exc):
+                return self._look_at(task_id)
             return self._remember(task_id, record, Job(TaskState(TaskStatus.FAILED, exc.detail)))
 
     def _submit(self, task_id: str, record: Record) -> Job:
@@ -222,15 +225,18 @@ class Tasks:
     def _queued(self) -> Job:
         return Job(TaskState(TaskStatus.QUEUED, f"waits for a lane: {self._why}"))
 
-    def _resolve(self, task_id: str, exc: ResourceUnavailable) -> None:
-        """A submission got no answer: if the service has the job all is well, else nothing of it stays."""
+    def _is_accepted(self, task_id: str, exc: ResourceError) -> bool:
+        """Whether the service has the job although its submission, or a repetition of that, ended so.
+
+        Raises:
+            OutcomeUnknown: it may have, and cannot be asked.
+        """
+        if not (exc.is_in_doubt or isinstance(exc, ResourceUnavailable)):
+            return False
         try:
-            if self._service.job(task_id) is not None:
-                return
+            return self._service.job(task_id) is not None
         except QrmiError:
             raise OutcomeUnknown(self._ctx.name, exc.detail) from exc
-        self._objects.drop(task_id)
-        raise exc
 
     # -- ending
 
