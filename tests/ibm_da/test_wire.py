@@ -56,7 +56,8 @@ def test_a_job_is_described_or_named_as_none(document):
 def test_usage_is_in_seconds():
     """The service counts nanoseconds."""
     assert 1.5 == job_of({"status": "Completed", "usage": {"quantum_nanoseconds": 1_500_000_000}}).qpu_s
-    assert 0.0 == job_of({"status": "Completed", "usage": {"quantum_nanoseconds": True}}).qpu_s
+    for senseless in (True, 10**400, float("inf"), float("nan")):
+        assert 0.0 == job_of({"status": "Completed", "usage": {"quantum_nanoseconds": senseless}}).qpu_s
 
 
 @given(st.sampled_from([TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED]), st.text(), st.floats(0, 1e6))

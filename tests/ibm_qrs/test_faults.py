@@ -9,6 +9,7 @@ from itertools import product
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from qrmi_core import (
     AuthenticationFailed,
@@ -23,6 +24,7 @@ from qrmi_core import (
     TaskRunner,
     TaskTimeLimit,
 )
+from qrmi_core.door import Door, Reply
 
 from .service import Service, bell
 
@@ -248,6 +250,21 @@ def test_a_submission_whose_answer_was_lost_is_no_refusal_whatever_the_look_for_
     running.faults.clear()
 
     assert running.submitted[0].id == resource.find_task("k")
+
+
+@pytest.mark.parametrize("content", [b'"accepted"', b'["accepted"]', b"[]", b"{}", b"<html>"])
+def test_a_submission_that_is_answered_with_something_else_is_found(running, open_, monkeypatch, content):
+    """A job was made, a proxy said so in its own way, and the job was lost with an exception of Python."""
+    ask = Door.ask
+
+    def garbled(door: Door, method: str, path: str, **facts: Any) -> Reply:
+        reply = ask(door, method, path, **facts)
+        return evolve(reply, content=content) if (method, path) == ("POST", "/jobs") else reply
+
+    monkeypatch.setattr(Door, "ask", garbled)
+    task_id = open_(SESSION_MODE="job").task_start(bell(), key="k")
+
+    assert [task_id] == [job.id for job in running.submitted]
 
 
 def test_a_refusal_carries_the_services_code_and_solution(running, open_):

@@ -78,6 +78,15 @@ def test_a_member_that_is_not_as_we_know_it_harms_nothing(facts):
     assert "cz1" == _wire.job_of({"id": "cz1", "status": "Running", **facts}).id
 
 
+@pytest.mark.parametrize("value", [10**400, float("inf"), float("-inf"), float("nan")], ids="lmin")
+def test_a_number_that_nobody_can_mean_is_none(value):
+    """A list of processors, or a job, ended a command with an exception of Python."""
+    (device,) = _wire.devices_of({"devices": [{"name": "ibm_fez", "qubits": value, "queue_length": value}]})
+
+    assert (None, None) == (device.qubits, device.queue)
+    assert None is job(status="Completed", usage={"seconds": value}).usage_s
+
+
 @given(
     document=ANYTHING
     | st.fixed_dictionaries({}, optional=dict.fromkeys(["jobs", "devices", "workloads", "id", "status"], ANYTHING))

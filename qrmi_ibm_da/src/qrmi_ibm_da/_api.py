@@ -19,6 +19,8 @@ _API_VERSION = "2025-08-01"
 NO_LANE = frozenset({423, 429})
 """All lanes are taken, or somebody has reserved the device."""
 _IS_THERE = 409
+_LONGEST_S = 1e9
+"""No token is good for longer."""
 
 
 class Service:
@@ -124,7 +126,9 @@ class Service:
         document = reply.json()
         text = document.get("access_token") if isinstance(document, Mapping) else None
         life_s = document.get("expires_in") if isinstance(document, Mapping) else None
-        if not isinstance(text, str) or not text or type(life_s) is not int:
+        if not isinstance(text, str) or not (text and text.isascii() and text.isprintable()):
+            raise UnexpectedReply(self._name, "IAM gave no token")
+        if type(life_s) is not int or abs(life_s) > _LONGEST_S:
             raise UnexpectedReply(self._name, "IAM gave no token with the seconds of its life")
         return Token(text, life_s)
 

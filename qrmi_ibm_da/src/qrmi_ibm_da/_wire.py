@@ -20,6 +20,8 @@ _STATUS = {
 }
 _SIGNED = re.compile(r"\?[^\s\"']*X-Amz-[^\s\"']*")
 _VERSION = 1
+_MOST = 1e24
+"""No number that the service means is larger."""
 
 
 @frozen
@@ -94,13 +96,14 @@ def job_of(document: Any) -> Job:
     state = TaskState(TaskStatus.RUNNING, status) if known is None else TaskState(known, _reason(document, known))
     usage = document.get("usage")
     spent = usage.get("quantum_nanoseconds") if isinstance(usage, Mapping) else None
-    qpu_s = spent / 1e9 if isinstance(spent, int | float) and not isinstance(spent, bool) and spent > 0 else 0.0
+    if not isinstance(spent, int | float) or isinstance(spent, bool) or not 0 < spent < _MOST:
+        spent = 0
     storage = document.get("storage")
     source = storage.get("input") if isinstance(storage, Mapping) else None
     url = source.get("presigned_url") if isinstance(source, Mapping) else None
     return Job(
         state=state,
-        qpu_s=qpu_s,
+        qpu_s=spent / 1e9,
         device=str(document.get("backend") or ""),
         id=str(document.get("id") or ""),
         input_url=url if isinstance(url, str) else None,

@@ -79,10 +79,10 @@ class Service:
         except RequestRefused as exc:
             raise AuthenticationFailed(self.name, f"IBM Cloud IAM: {exc.detail}") from exc
         document = reply.json()
-        if not isinstance(document, dict) or not isinstance(document.get("access_token"), str):
+        text = document.get("access_token") if isinstance(document, dict) else None
+        if not isinstance(text, str) or not (text.isascii() and text.isprintable() and text):
             raise UnexpectedReply(self.name, "IBM Cloud IAM answered without an access_token")
-        life_s = document.get("expires_in")
-        return Token(document["access_token"], float(life_s) if isinstance(life_s, int | float) else 0.0)
+        return Token(text, _wire.number(document.get("expires_in")) or 0.0)
 
     def _ask(self, method: str, path: str, **facts: Any) -> Reply:
         try:
@@ -101,7 +101,7 @@ class Service:
     def _model(self, reply: Reply, of: Callable[[Any], _T]) -> _T:
         try:
             return of(reply.json())
-        except (_wire.Surprise, TypeError) as exc:
+        except _wire.Surprise as exc:
             raise UnexpectedReply(self.name, f"{reply.request}: {exc}") from exc
 
     # -- jobs
@@ -129,7 +129,7 @@ class Service:
         """
         deadline_s = self._door.deadline_s + body.size_bytes / _SLOWEST_BYTES_PER_S
         reply = self._ask("POST", "/jobs", body=body, deadline_s=deadline_s)
-        return self._model(reply, lambda document: _wire.text(dict(document).get("id"), "the new job's id"))
+        return self._model(reply, partial(_wire.id_of, what="the new job"))
 
     def job(self, job_id: str) -> _wire.Job:
         """Without its input, which would come with every poll."""
@@ -166,7 +166,7 @@ class Service:
     def usage_s(self, job_id: str) -> float | None:
         """Seconds of the processor that a job has used."""
         reply = self._of_job(job_id, "GET", "/metrics")
-        return self._model(reply, lambda document: _wire.usage_of(dict(document).get("usage")))
+        return self._model(reply, _wire.metrics_of)
 
     # -- sessions
 
@@ -180,7 +180,7 @@ class Service:
         body = Body.json({"mode": mode, "backend": self.device, "max_ttl": max_ttl_s})
         return self._model(
             self._ask("POST", "/sessions", body=body),
-            lambda document: _wire.text(dict(document).get("id"), "the new session's id"),
+            partial(_wire.id_of, what="the new session"),
         )
 
     def session(self, session_id: str) -> _wire.SessionState | None:
@@ -279,7 +279,7 @@ class Service:
         try:
             if not _ID.fullmatch(self.device):
                 raise self.unknown_device()
-            return self._read(f"/backends/{self.device}{below}", dict)
+            return self._read(f"/backends/{self.device}{below}", partial(_wire.object_of, what="the answer"))
         except RequestRefused as exc:
             if exc.status in _NOT_THERE:
                 raise self.unknown_device() from exc

@@ -29,6 +29,8 @@ ONLINE = ("active", "online")
 _ENDED_SESSIONS = ("closed", "completed", "canceled", "cancelled", "failed")
 _ENOUGH_OF_MAX_TTL = 100
 """A session is worth keeping while more than one part in so many of its life is left."""
+_MOST = 1e15
+"""No number that the service means is larger."""
 _NO_REASON = "the service gave no reason"
 
 
@@ -83,7 +85,7 @@ class Workload:
 
 def job_of(document: Any) -> Job:
     """Raises: Surprise."""
-    fields = _object(document, "the job")
+    fields = object_of(document, "the job")
     state = _mapping(fields.get("state"))
     status, reason = _status(fields, state)
     return Job(
@@ -134,35 +136,40 @@ def usage_of(document: Any) -> float | None:
     """Seconds of the processor's time."""
     fields = _mapping(document)
     for name in ("quantum_seconds", "seconds"):
-        value = _number(fields.get(name))
+        value = number(fields.get(name))
         if value is not None and value >= 0:
             return value
     return None
 
 
+def metrics_of(document: Any) -> float | None:
+    """The same, of a job's metrics. Raises: Surprise."""
+    return usage_of(object_of(document, "the metrics").get("usage"))
+
+
 def jobs_of(document: Any) -> list[Job]:
     """The jobs of one page of a list. Raises: Surprise."""
-    return [job_of(one) for one in _items(_object(document, "the list of jobs").get("jobs"))]
+    return [job_of(one) for one in _items(object_of(document, "the list of jobs").get("jobs"))]
 
 
 def session_of(document: Any) -> SessionState:
     """Raises: Surprise."""
-    fields = _object(document, "the session")
+    fields = object_of(document, "the session")
     state = str(fields.get("state") or "")
     return SessionState(
         id=text(fields.get("id"), "the session's id"),
         is_open=_is_open(fields, state) and not fields.get("closed_at"),
         backend=str(fields.get("backend_name") or ""),
         state=state,
-        max_ttl_s=_number(fields.get("max_ttl")),
-        left_s=_number(fields.get("active_ttl")),
+        max_ttl_s=number(fields.get("max_ttl")),
+        left_s=number(fields.get("active_ttl")),
         is_used=bool(fields.get("last_job_started")),
     )
 
 
 def workloads_of(document: Any, now: datetime) -> tuple[list[Workload], str | None]:
     """One page of the account's sessions at the time *now*, and where the next one starts. Raises: Surprise."""
-    fields = _object(document, "the list of workloads")
+    fields = object_of(document, "the list of workloads")
     found = [
         Workload(
             id=text(one.get("id"), "a workload's id"),
@@ -190,15 +197,15 @@ def _cursor(value: Any) -> str | None:
 
 def devices_of(document: Any) -> list[Device]:
     """Raises: Surprise."""
-    return [_device(one) for one in _items(_object(document, "the list of processors").get("devices"))]
+    return [_device(one) for one in _items(object_of(document, "the list of processors").get("devices"))]
 
 
 def _device(document: Any) -> Device:
     if isinstance(document, str):  # what older versions of the API list
         return Device(name=document, is_online=True, status="unknown")
-    fields = _object(document, "a processor")
+    fields = object_of(document, "a processor")
     status, kind = _mapping(fields.get("status")), _mapping(fields.get("processor_type"))
-    queue, qubits = _number(fields.get("queue_length")), _number(fields.get("qubits"))
+    queue, qubits = number(fields.get("queue_length")), number(fields.get("qubits"))
     name = str(status.get("name") or "unknown")
     notes = [status.get("reason"), kind.get("family") and f"{kind['family']} r{kind.get('revision')}"]
     notes += ["simulator"] if fields.get("is_simulator") else []
@@ -219,7 +226,13 @@ def text(value: Any, what: str) -> str:
     return value
 
 
-def _object(value: Any, what: str) -> Mapping[str, Any]:
+def id_of(document: Any, what: str) -> str:
+    """The id in *document*, the answer to a request that made it. Raises: Surprise."""
+    return text(object_of(document, what).get("id"), f"{what}'s id")
+
+
+def object_of(value: Any, what: str) -> Mapping[str, Any]:
+    """*value*, which must be an object of JSON. Raises: Surprise."""
     if not isinstance(value, dict):
         raise Surprise(f"{what} is {shown(repr(value), most=80)}, not an object")
     return value
@@ -233,8 +246,10 @@ def _items(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+def number(value: Any) -> float | None:
+    """*value*, if it is a number that can be meant: Python reads `NaN`, `Infinity` and whole numbers of any size."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and abs(value) < _MOST else None
 
 
 def _age_s(created: Any, now: datetime) -> float | None:
