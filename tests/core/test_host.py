@@ -7,6 +7,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
 from qrmi_core import (
@@ -278,3 +279,22 @@ def test_what_a_backend_must_not_return_is_a_fault_of_the_backend(verb, returned
         arguments = {"key": "k"} if verb == "task_start" else {}
         with pytest.raises(BackendFault, match=f"{verb} returned {type(returned).__name__}"):
             getattr(resource, verb)(*([Payload.from_bytes("script", b"")] if arguments else ["t"]), **arguments)
+
+
+@pytest.mark.usefixtures("acme")
+def test_a_fault_of_a_backend_shows_its_place_and_none_of_its_variables(capsys):
+    """In a program that does not configure structlog, the values in every frame were printed, keys and tokens too."""
+    structlog.reset_defaults()
+
+    def task_result(task_id: str) -> bytes:
+        form = {"apikey": f"derived-from-{CANARY[::-1]}"}
+        raise RuntimeError(f"{len(form)} field")
+
+    with open_resource(opening()) as resource:
+        resource.inner.task_result = task_result
+        with pytest.raises(BackendFault):
+            resource.task_result("t")
+
+    printed = "".join(capsys.readouterr())
+    assert CANARY[::-1] not in printed
+    assert "in task_result" in printed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -184,7 +185,9 @@ class Hosted(QuantumResource):
         except QrmiError:
             raise
         except (Exception, SystemExit) as exc:
-            self.ctx.log.debug("backend.fault", verb=getattr(verb, "__name__", "open"), exc_info=exc)
+            # as text: what renders an exception for a program of the user's may show the values of variables, too
+            place = redaction.mask("".join(traceback.format_exception(exc)))
+            self.ctx.log.debug("backend.fault", verb=getattr(verb, "__name__", "open"), exception=place)
             what = redaction.mask(f"{type(exc).__name__} in {getattr(verb, '__name__', 'open')}: {exc}")
             raise BackendFault(self.ctx.name, what) from exc
 
