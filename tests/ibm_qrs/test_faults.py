@@ -12,6 +12,7 @@ import pytest
 from attrs import evolve
 
 from qrmi_core import (
+    AcquireRequest,
     AuthenticationFailed,
     Hosted,
     OutcomeUnknown,
@@ -250,6 +251,17 @@ def test_a_submission_whose_answer_was_lost_is_no_refusal_whatever_the_look_for_
     running.faults.clear()
 
     assert running.submitted[0].id == resource.find_task("k")
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 503])
+def test_a_session_is_closed_though_nobody_may_list_its_jobs(running, open_, status):
+    """It stayed open, and kept the processor for a lease that had ended."""
+    resource = open_()
+    token = resource.acquire(AcquireRequest(lease_key="l"))
+    running.faults.add(*CALLS["look for the key"], status=status, times=None)
+    resource.release(token)
+
+    assert [] == running.open_sessions
 
 
 @pytest.mark.parametrize("content", [b'"accepted"', b'["accepted"]', b"[]", b"{}", b"<html>"])

@@ -16,6 +16,7 @@ from qrmi_core import (
     Context,
     Device,
     RequestRefused,
+    ResourceError,
     ResourceUnavailable,
     TaskNotFound,
     UnexpectedReply,
@@ -200,7 +201,7 @@ class Service:
             return
         try:
             may_wait = bool(next(self.jobs(session_id=session_id, pending="true", limit="1")))
-        except (ResourceUnavailable, UnexpectedReply):
+        except ResourceError:  # whatever forbids to list, the session must not stay open
             may_wait = True
         try:
             if may_wait:
