@@ -21,6 +21,7 @@ from qrmi_core.errors import (
     BackendError,
     ConfigError,
     NotOffered,
+    OutcomeUnknown,
     PayloadError,
     QrmiError,
     ResourceUnavailable,
@@ -92,6 +93,7 @@ class Submitter:
     async def _send(self, task: Task) -> str:
         """Submit. Where the answer is lost, the vendor is asked for the key before anything is sent again."""
         vendor, payload, left = self.vendors[task.resource], self._payload(task), list(_RESEND_S)
+        doubt: QrmiError | None = None
         while True:
             try:
                 sent: str = await vendor.call(
@@ -99,9 +101,15 @@ class Submitter:
                 )
                 return sent
             except QrmiError as exc:
+                if doubt is not None and isinstance(exc, _REFUSALS):
+                    # of this try nothing came; of the one before, nobody knows
+                    unknown = OutcomeUnknown(task.resource, f"{doubt}; the next try: {exc}")
+                    await self._write_off(task, unknown, is_known=False)
+                    raise unknown from exc
                 found = None if isinstance(exc, _REFUSALS) else await self._lookup(task)
                 if isinstance(found, str):
                     return found
+                doubt = exc if found is False else doubt
                 can_resend = found is None or (await vendor.hosted()).can_resend
                 if not (isinstance(exc, ResourceUnavailable) and can_resend and left):
                     await self._write_off(task, exc, is_known=found is None)
