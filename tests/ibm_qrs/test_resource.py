@@ -38,6 +38,23 @@ def test_two_prefixes_with_different_values_are_a_fault_that_names_both(running)
     assert "QRMI_IBM_QCS_ENDPOINT" in str(info.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("ENDPOINT", "http://h:99999/api/v1", "its port is a number"),
+        ("IAM_ENDPOINT", "https://a b", "it has no spaces"),
+        ("SERVICE_CRN", "crn:\nX: y", "must be of ASCII"),
+        ("SERVICE_CRN", "crn:\u4e00", "must be of ASCII"),
+    ],
+)
+def test_what_cannot_work_is_said_of_the_setting(running, name, value, problem):
+    """The first request ended as a fault of the backend, which the user was to report to its maintainers."""
+    with pytest.raises(ConfigError, match=problem):
+        open_resource(
+            evolve(opening(running), environment={**opening(running).environment, f"QRMI_IBM_QRS_{name}": value})
+        )
+
+
 def test_options_travel_unchanged(running, open_):
     """An option that we have never heard of was dropped, as the vendor's ecosystem does, or its numbers spelt anew."""
     document = bell().json()

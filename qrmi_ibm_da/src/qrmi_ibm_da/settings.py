@@ -16,6 +16,12 @@ def _address(value: str) -> str | None:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return "is no address; it starts with https:// or http://"
+    if any(one.isspace() or not one.isprintable() for one in value):
+        return "is no address; it has no spaces"
+    try:
+        _ = parts.port
+    except ValueError:
+        return "is no address; its port is a number up to 65535"
     return "must have no query" if parts.query or parts.fragment else None
 
 
@@ -32,6 +38,11 @@ def _days(value: int) -> str | None:
     return None if 0 < value <= 365 else "must be from 1 to 365"
 
 
+def _crn(value: str) -> str | None:
+    """It becomes a header."""
+    return None if value.isascii() and value.isprintable() else "must be of ASCII letters, digits and signs"
+
+
 @settings(prefix="QRMI_IBM_QS", older=("QRMI_IBM_DA",))
 class Settings:
     """The settings of a resource of type `direct-access`, or `ibm-quantum-system`."""
@@ -39,7 +50,7 @@ class Settings:
     endpoint: str = setting(check=_service, help="Address of the service, without `/v1`.")
     iam_endpoint: str = setting(check=_address, help="Address of IAM, such as `https://iam.cloud.ibm.com`.")
     iam_apikey: str = setting(secret=True, help="API key, for which IAM gives tokens.")
-    service_crn: str = setting(help="CRN of the service instance, `crn:v1:...`.")
+    service_crn: str = setting(check=_crn, help="CRN of the service instance, `crn:v1:...`.")
     s3_endpoint: str = setting(
         check=_address, help="Address of the S3-compatible storage through which inputs, results and logs go."
     )

@@ -16,6 +16,12 @@ def _address(value: str) -> str | None:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return "is no address; it starts with https:// or http://"
+    if any(one.isspace() or not one.isprintable() for one in value):
+        return "is no address; it has no spaces"
+    try:
+        _ = parts.port
+    except ValueError:
+        return "is no address; its port is a number up to 65535"
     return "must have no query" if parts.query or parts.fragment else None
 
 
@@ -25,6 +31,11 @@ def _above_zero(value: int) -> str | None:
 
 def _cost(value: int) -> str | None:
     return None if 0 < value <= MOST_COST_S else f"must be from 1 to {MOST_COST_S}"
+
+
+def _crn(value: str) -> str | None:
+    """It becomes a header."""
+    return None if value.isascii() and value.isprintable() else "must be of ASCII letters, digits and signs"
 
 
 @settings(prefix="QRMI_IBM_QCS", older=("QRMI_IBM_QRS",))
@@ -40,7 +51,9 @@ class Settings:
         check=_address, help="Where the API key is exchanged for a token: `https://iam.cloud.ibm.com`."
     )
     iam_apikey: str = setting(secret=True, help="API key of the IBM Cloud user or service ID that runs the tasks.")
-    service_crn: str = setting(help="Cloud Resource Name (CRN) of the instance, `crn:v1:bluemix:public:...`.")
+    service_crn: str = setting(
+        check=_crn, help="Cloud Resource Name (CRN) of the instance, `crn:v1:bluemix:public:...`."
+    )
     backend: str | None = setting(
         default=None,
         help="Name of the processor at the service; without it, the name of the resource. `least-busy` takes the one "
