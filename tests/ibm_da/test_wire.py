@@ -27,7 +27,7 @@ JSON = st.recursive(
         ({"status": "Failed"}, TaskState(TaskStatus.FAILED, "the service gave no reason")),
         (
             {"status": "Failed", "reason_code": 1305, "reason_message": "Too long.", "reason_solution": "Run less."},
-            TaskState(TaskStatus.FAILED, "Too long. (code 1305). Run less."),
+            TaskState(TaskStatus.FAILED, "Too long (code 1305). Run less"),
         ),
         ({"status": "Failed", "reason_code": "x", "reason_message": 7}, TaskState(TaskStatus.FAILED, "7 (code x)")),
     ],

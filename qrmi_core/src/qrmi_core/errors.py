@@ -136,7 +136,7 @@ class PayloadError(QrmiError):
 
     def sentence(self) -> str:
         what = ": ".join(shown(part) for part in (self.source, self.path, self.problem) if part)
-        return f"{what}. {shown(self.remedy)}. Nothing was submitted"
+        return f"{what}. {shown(self.remedy).rstrip('.')}. Nothing was submitted"
 
 
 class ResourceError(QrmiError):

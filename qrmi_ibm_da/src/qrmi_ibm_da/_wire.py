@@ -112,12 +112,12 @@ def job_of(document: Any) -> Job:
 
 def _reason(document: Mapping[str, Any], status: TaskStatus) -> str | None:
     message, code, solution = (
-        str(document[name]).strip() if document.get(name) not in (None, "") else ""
+        str(document[name]).strip().rstrip(".") if document.get(name) not in (None, "") else ""
         for name in ("reason_message", "reason_code", "reason_solution")
     )
     words = message + (f" (code {code})" if code else "")
     if solution:
-        words = f"{words.rstrip('.')}. {solution}" if words else solution
+        words = f"{words}. {solution}" if words else solution
     if not words:
         return "the service gave no reason" if status is TaskStatus.FAILED else None
     return _SIGNED.sub("?[redacted]", words)
