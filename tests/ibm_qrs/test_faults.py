@@ -253,6 +253,17 @@ def test_a_submission_whose_answer_was_lost_is_no_refusal_whatever_the_look_for_
     assert running.submitted[0].id == resource.find_task("k")
 
 
+@pytest.mark.parametrize("fault", [{"status": 409}, {"status": 500}, {"status": 403}, {"drop": True}])
+def test_a_session_that_cannot_be_closed_gently_is_closed(running, open_, fault):
+    """It stayed open for as long as its max_ttl, although nothing waited in it."""
+    resource = open_()
+    token = resource.acquire(AcquireRequest(lease_key="l"))
+    running.faults.add(*CALLS["close session"], times=None, **fault)
+    resource.release(token)
+
+    assert [] == running.open_sessions
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 503])
 def test_a_session_is_closed_though_nobody_may_list_its_jobs(running, open_, status):
     """It stayed open, and kept the processor for a lease that had ended."""

@@ -204,14 +204,19 @@ class Service:
         except ResourceError:  # whatever forbids to list, the session must not stay open
             may_wait = True
         try:
-            if may_wait:
+            if may_wait or not self._closed_gently(session_id):
                 self._ask("DELETE", f"/sessions/{session_id}/close")
-            else:
-                close = Body.json({"accepting_jobs": False})
-                self._ask("PATCH", f"/sessions/{session_id}", body=close, is_repeatable=True)
         except RequestRefused as exc:
             if exc.status not in _NOT_THERE and self._takes_jobs(session_id):
                 raise
+
+    def _closed_gently(self, session_id: str) -> bool:
+        close = Body.json({"accepting_jobs": False})
+        try:
+            self._ask("PATCH", f"/sessions/{session_id}", body=close, is_repeatable=True)
+        except ResourceError:  # there is another way
+            return False
+        return True
 
     def _takes_jobs(self, session_id: str) -> bool:
         session = self.session(session_id)
