@@ -408,6 +408,17 @@ def test_a_result_is_fetched_again_when_contact_is_lost(stage):
     assert b"result" == stage.runner.run(SCRIPT)
 
 
+def test_whoever_may_not_have_the_result_is_told_of_which_task_it_is(stage):
+    """A result was paid for, and the error did not lead to it."""
+
+    def refused(task_id: str) -> bytes:
+        raise AuthenticationFailed("fez", "401")
+
+    stage.puppet.task_result = refused
+    with pytest.raises(AuthenticationFailed, match="task t1 completed"):
+        stage.runner.run(SCRIPT)
+
+
 def test_a_backend_that_hangs_cannot_keep_us_beyond_the_grace(stage, monkeypatch):
     """A time limit would pass unnoticed while a backend waits for a service that never answers."""
     monkeypatch.setattr("qrmi_core.runner.STOP_GRACE_S", 0.5)

@@ -220,9 +220,11 @@ class TaskRunner:
                 return self.resource.task_result(task_id)
             except ResourceUnavailable as exc:
                 if self._stopping.is_set() or clock.monotonic() - started > PATIENCE_S:
-                    raise ResourceUnavailable(exc.resource, f"{exc.detail} (task {task_id} completed)") from exc
+                    raise _naming(task_id, exc, "completed") from exc
                 self.listener.event("task.unreachable", task_id=task_id, error=exc.detail)
                 cadence = self._pause(cadence)
+            except ResourceError as exc:
+                raise _naming(task_id, exc, "completed") from exc
 
     def _wait(self, task_id: str) -> TaskState:
         """Until the task has ended. A resource that is told of it waits itself; others are asked at our cadence."""
@@ -275,10 +277,10 @@ class TaskRunner:
         self.hooks.notify(self.resource.ctx.log, name, run=self.task_run, **facts)
 
 
-def _naming(task_id: str, exc: ResourceError) -> ResourceError:
-    """The same error; it says besides that there is a task."""
+def _naming(task_id: str, exc: ResourceError, what: str = "was submitted and may go on") -> ResourceError:
+    """The same error; it says besides what there is of the task."""
     named = copy.copy(exc)
-    named.detail = f"{exc.detail} (task {task_id} was submitted and may go on)"
+    named.detail = f"{exc.detail} (task {task_id} {what})"
     return named
 
 
