@@ -200,6 +200,33 @@ def test_what_cannot_be_cleared_away_costs_no_result(da, qrun, opened, call):
     assert opened().task_status(task_id).status is TaskStatus.COMPLETED
 
 
+@pytest.mark.parametrize("is_known", [True, False], ids=["the same process", "another process"])
+def test_a_submission_that_arrives_after_the_tasks_end_changes_nothing(da, opened, is_known):
+    """Its job finds no input and fails; a task that had completed, and was paid for, became one that failed."""
+    first = opened()
+    task_id = first.task_start(bell(), key=uuid.uuid4().hex)
+    assert first.task_wait(task_id, 30).status is TaskStatus.COMPLETED
+    (job,) = da.submitted
+    first.inner._service.submit(job.document)
+    wait_until_ended(da, task_id)
+    looking = first if is_known else opened()
+    others = [looking.task_start(bell(), key=uuid.uuid4().hex) for _ in range(2)]
+    for one in (*others, task_id):
+        assert looking.task_wait(one, 30).status is TaskStatus.COMPLETED
+
+    assert opened().task_status(task_id).status is TaskStatus.COMPLETED
+    assert opened().task_result(task_id)
+
+
+def wait_until_ended(da, task_id: str) -> None:
+    """Until the service's job has ended."""
+    for _ in range(200):
+        if da.jobs[task_id].is_ended:
+            return
+        time.sleep(0.05)
+    raise AssertionError("it does not end")
+
+
 def test_tasks_whose_jobs_cannot_be_deleted_end_all_the_same(da, opened):
     """Of several tasks the ends are seen together; that their lanes stay taken must not hide them."""
     da.faults.add("DELETE", JOB, times=None, status=403)

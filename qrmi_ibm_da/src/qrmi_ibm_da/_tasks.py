@@ -135,7 +135,7 @@ class Tasks:
         job = self._service.job(task_id)
         if job is not None:
             self._see(task_id, job)
-            return job
+            return self._ended.get(task_id, job)
         record = self._objects.record(task_id)
         if record is None:
             raise TaskNotFound(self._ctx.name, task_id)
@@ -245,7 +245,11 @@ class Tasks:
         if not self._is_ours(task_id, job):
             return
         try:
-            self._objects.remember(task_id, Record(program="", device=job.device, timeout_s=0, end=job))
+            known = self._objects.record(task_id) if job.state.status is TaskStatus.FAILED else None
+            if known is not None and known.end is not None:
+                job = known.end  # a repeated submission came after the task's end, and found no input
+            else:
+                self._objects.remember(task_id, Record(program="", device=job.device, timeout_s=0, end=job))
             self._service.delete(task_id)
             self._objects.forbid(task_id)
         except QrmiError as exc:
