@@ -64,7 +64,7 @@ def test_a_limit_is_counted_by_a_clock_that_nobody_sets(new_daemon, clock):
     clock.says(f"+{DAY_S}")
     daemon.kill()
     daemon.start(**clock.environment)
-    daemon.ask("fez", job=4, facts={"time_limit_s": 0.1})
+    daemon.ask("fez", job=4, facts={"time_limit_s": 1})
     until(lambda: 3 == len(said(daemon, "lease.released")))
 
     assert ["1"] == held(daemon)
