@@ -247,6 +247,38 @@ def test_one_key_is_one_job_in_many_processes_threads_and_years(da, opened):
     assert f"input_{task_id}.json" not in da.objects()
 
 
+def test_a_process_that_was_overtaken_by_the_tasks_end_submits_nothing(da, opened, monkeypatch):
+    """It asked whether the task is known before another submitted it, and would run it again after its end."""
+    chosen, first, overtaken = key(), opened(), opened()
+    tasks, ids = overtaken.inner._tasks, []
+    is_known = tasks.is_known
+
+    def asked(task_id: str) -> bool:
+        found = is_known(task_id)
+        ids.append(first.task_start(bell(), key=chosen))
+        first.task_wait(task_id, 60)
+        return found
+
+    monkeypatch.setattr(tasks, "is_known", asked)
+    count = len(da.submitted)
+
+    assert overtaken.task_start(bell(), key=chosen) in ids
+    assert count + 1 == len(da.submitted)
+    assert overtaken.task_status(ids[0]).status is TaskStatus.COMPLETED
+    assert overtaken.task_result(ids[0])
+    assert f"input_{ids[0]}.json" not in da.objects()
+
+
+@pytest.mark.parametrize("status", [409, 412, 501])
+def test_a_storage_that_knows_no_condition_is_used_all_the_same(da, opened, status):
+    """Its tasks could not be submitted; or one whose first answer was lost be taken for somebody else's."""
+    da.faults.add("PUT", "/{bucket}/{key}", skip=1, status=status)  # the input, and the record
+    resource = opened()
+    task_id = resource.task_start(bell(), key=key())
+
+    assert resource.task_wait(task_id, 60).status is TaskStatus.COMPLETED
+
+
 def test_a_submission_that_arrives_after_the_end_does_not_run(da, opened):
     """A request that was held up on its way may arrive when its job has ended and was deleted: it finds no input."""
     resource = opened()

@@ -50,14 +50,22 @@ class Objects:
         """Write *record* over what we remembered."""
         self._storage.put(_key("job", task_id), Body.of(record.encoded(), "application/json"))
 
-    def add(self, task_id: str, record: Record, parameters: Body) -> None:
-        """Store what a new task needs. Where that fails, nothing of it stays."""
+    def add(self, task_id: str, record: Record, parameters: Body) -> bool:
+        """Store what a new task needs; False: another process did so, and it has ended. A failure leaves nothing."""
         try:
             self._storage.put(_key("input", task_id), parameters)
-            self.remember(task_id, record)
+            if self._storage.put_new(_key("job", task_id), Body.of(record.encoded(), "application/json")):
+                return True
+            known = self.record(task_id)
+            if known is None:
+                self.remember(task_id, record)
         except QrmiError:
             self.drop(task_id)
             raise
+        if known is None or known.end is None:
+            return True
+        self.forbid(task_id)
+        return False
 
     def drop(self, task_id: str) -> None:
         """Remove all there is of a task that was not submitted, as far as the storage lets us."""

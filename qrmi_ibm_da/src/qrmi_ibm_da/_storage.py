@@ -22,6 +22,8 @@ _SLOWEST = 250_000
 """Bytes per second: what a transfer may take is counted with it."""
 _SKEW_S = 30.0
 """Clocks that differ by less are as good as equal."""
+_IS_THERE, _UNKNOWN = frozenset({409, 412}), 501
+"""Something is stored there, or somebody is storing it; the storage knows no such condition."""
 _ENTRY = re.compile(rb"<Contents>.*?</Contents>", re.DOTALL)
 _KEY = re.compile(rb"<Key>(.*?)</Key>", re.DOTALL)
 _MORE = b"<IsTruncated>true</IsTruncated>"
@@ -41,6 +43,21 @@ class Storage:
     def put(self, key: str, body: Body) -> None:
         """Store *body* under *key*; what was there is replaced."""
         self._ask("PUT", key, body=body, deadline_s=self._door.deadline_s + body.size_bytes / _SLOWEST)
+
+    def put_new(self, key: str, body: Body) -> bool:
+        """Store *body* under *key* unless something is there; whether it was stored, or may have been.
+
+        A storage that knows no such condition replaces what is there.
+        """
+        try:
+            self._ask("PUT", key, body=body, headers={"If-None-Match": "*"})
+        except RequestRefused as exc:
+            if exc.status in _IS_THERE:
+                return exc.is_in_doubt  # an earlier try of ours may have stored it
+            if exc.status != _UNKNOWN:
+                raise
+            self._ask("PUT", key, body=body)
+        return True
 
     def get(self, key: str) -> bytes | None:
         """What is stored under *key*, or None."""
@@ -92,6 +109,7 @@ class Storage:
         *,
         body: Body | None = None,
         query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
         deadline_s: float | None = None,
     ) -> bytes:
         """One request, signed; once more if our clock was wrong and the storage said so.
@@ -105,7 +123,9 @@ class Storage:
             url, now_s = f"{self._door.base_url}{path}", self._now_s()
             signed = self._signer.query(method, url, at_s=now_s, lifetime_s=_OURS_S, query=query)
             try:
-                return self._door.ask(method, path, query=signed, body=body, deadline_s=deadline_s).content
+                return self._door.ask(
+                    method, path, query=signed, body=body, headers=headers, deadline_s=deadline_s
+                ).content
             except RequestRefused as exc:
                 if exc.status != 403:
                     raise

@@ -77,9 +77,8 @@ class Tasks:
             OutcomeUnknown: nobody knows; its id leads to it, if it was accepted.
         """
         with self._turn(task_id):
-            if self.is_known(task_id):
+            if self.is_known(task_id) or not self._objects.add(task_id, record, parameters):
                 return
-            self._objects.add(task_id, record, parameters)
             try:
                 self._submit(task_id, record)
             except QrmiError as exc:
