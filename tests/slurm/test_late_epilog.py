@@ -86,8 +86,9 @@ def test_a_late_epilog_does_not_end_the_new_runs_lease(nodes, delay, node):
     control(cluster, "update", "NodeName=n2", "State=DOWN", "Reason=hangs")
     if node == "n2":  # its slurmd starts no run beside an epilog that it knows of
         cluster.slurmds["n2"].kill()
+        time.sleep(1.1)  # a start in the second in which the run before was killed is refused: "already killed"
         cluster.start_node("n2")
-        control(cluster, "update", "NodeName=n2", "State=RESUME")
+        cluster.run("scontrol", "update", "NodeName=n2", "State=RESUME")  # where it has not returned by itself
     else:
         control(cluster, "update", f"JobId={job}", "ExcNodeList=n2")
     until(lambda: cluster.counts()[0] == opened + 2, "the second run has its own session", 60)
