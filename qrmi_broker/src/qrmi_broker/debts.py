@@ -43,7 +43,7 @@ class Debts:
         self._owed.append(work)
         await self.pay()
 
-    def owe_still(self, work: Work[Any]) -> None:
+    def owe_later(self, work: Work[Any]) -> None:
         """The same without waiting: for what may be lost, because a restart does it again."""
         self._owed.append(work)
         self._begin()

@@ -237,7 +237,7 @@ class Leases:
         await session.close(lease, self.vendors[lease.resource])
         passing("lease.closed")
         lease.move(LeaseState.RELEASED)
-        self.debts.owe_still(lambda db: records.released(db, lease))  # before any intent that comes after it
+        self.debts.owe_later(lambda db: records.released(db, lease))  # before any intent that comes after it
         self.lanes.free(lease)
         self._tell("qrmi_lease_released", lease)
 

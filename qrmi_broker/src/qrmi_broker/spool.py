@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -64,7 +65,7 @@ class Spool:
         Raises:
             OSError: it cannot be written.
         """
-        part = self.folder / f".{task_id}.part"
+        part = self.folder / f".{task_id}.{threading.get_ident()}.part"  # a call that was given up may go on beside us
         try:
             with part.open("wb") as file:
                 file.write(result)

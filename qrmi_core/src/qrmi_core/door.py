@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from attrs import define, field, frozen
 
@@ -211,3 +211,17 @@ class Door:
         from qrmi_core import timed
 
         return timed.connections(self.base_url, self.connections)
+
+
+def no_address(value: str) -> str | None:
+    """Why *value* cannot be the address of a service, for a setting's check; None if it can."""
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return "is no address; it starts with https:// or http://"
+    if any(one.isspace() or not one.isprintable() for one in value):
+        return "is no address; it has no spaces"
+    try:
+        _ = parts.port
+    except ValueError:
+        return "is no address; its port is a number up to 65535"
+    return "must have no query" if parts.query or parts.fragment else None

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 from typing import Literal
-from urllib.parse import urlsplit
 
 from qrmi_core import setting, settings
+from qrmi_core.door import no_address
 
 LEAST_BUSY = "least-busy"
 MOST_URL_S = 604_800
 """The longest that a presigned URL may be good: a week, of AWS Signature Version 4."""
 
 
-def _address(value: str) -> str | None:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        return "is no address; it starts with https:// or http://"
-    if any(one.isspace() or not one.isprintable() for one in value):
-        return "is no address; it has no spaces"
-    try:
-        _ = parts.port
-    except ValueError:
-        return "is no address; its port is a number up to 65535"
-    return "must have no query" if parts.query or parts.fragment else None
-
-
 def _service(value: str) -> str | None:
     ends = value.rstrip("/").endswith("/v1")
-    return "must not end with /v1, which we add" if ends else _address(value)
+    return "must not end with /v1, which we add" if ends else no_address(value)
 
 
 def _seconds(value: int) -> str | None:
@@ -48,11 +35,11 @@ class Settings:
     """The settings of a resource of type `direct-access`, or `ibm-quantum-system`."""
 
     endpoint: str = setting(check=_service, help="Address of the service, without `/v1`.")
-    iam_endpoint: str = setting(check=_address, help="Address of IAM, such as `https://iam.cloud.ibm.com`.")
+    iam_endpoint: str = setting(check=no_address, help="Address of IAM, such as `https://iam.cloud.ibm.com`.")
     iam_apikey: str = setting(secret=True, help="API key, for which IAM gives tokens.")
     service_crn: str = setting(check=_crn, help="CRN of the service instance, `crn:v1:...`.")
     s3_endpoint: str = setting(
-        check=_address, help="Address of the S3-compatible storage through which inputs, results and logs go."
+        check=no_address, help="Address of the S3-compatible storage through which inputs, results and logs go."
     )
     s3_bucket: str = setting(help="Its bucket. Lives there: `input_`, `results_`, `logs_` and `job_` of each task.")
     s3_region: str = setting(default="us-east-1", help="Region of the bucket, as signatures name it.")
@@ -60,7 +47,7 @@ class Settings:
     aws_secret_access_key: str = setting(secret=True, help="Secret access key of the storage.")
     s3_endpoint_for_qsapi: str | None = setting(
         default=None,
-        check=_address,
+        check=no_address,
         help="Address under which the service reaches the storage, where that is not `S3_ENDPOINT`.",
     )
     backend: str | None = setting(

@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 from typing import Literal
-from urllib.parse import urlsplit
 
 from qrmi_core import setting, settings
+from qrmi_core.door import no_address
 
 LEAST_BUSY = "least-busy"
 MOST_COST_S = 10800
 """What the service allows a job at most, seconds."""
-
-
-def _address(value: str) -> str | None:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        return "is no address; it starts with https:// or http://"
-    if any(one.isspace() or not one.isprintable() for one in value):
-        return "is no address; it has no spaces"
-    try:
-        _ = parts.port
-    except ValueError:
-        return "is no address; its port is a number up to 65535"
-    return "must have no query" if parts.query or parts.fragment else None
 
 
 def _above_zero(value: int) -> str | None:
@@ -43,12 +30,12 @@ class Settings:
     """The settings of a resource of type `qiskit-runtime-service` or `ibm-quantum-compute-service`."""
 
     endpoint: str = setting(
-        check=_address,
+        check=no_address,
         help="Base URL of the service with its path, such as `https://quantum.cloud.ibm.com/api/v1`, or "
         "`https://eu-de.quantum.cloud.ibm.com/api/v1` for an instance in Frankfurt.",
     )
     iam_endpoint: str = setting(
-        check=_address, help="Where the API key is exchanged for a token: `https://iam.cloud.ibm.com`."
+        check=no_address, help="Where the API key is exchanged for a token: `https://iam.cloud.ibm.com`."
     )
     iam_apikey: str = setting(secret=True, help="API key of the IBM Cloud user or service ID that runs the tasks.")
     service_crn: str = setting(
