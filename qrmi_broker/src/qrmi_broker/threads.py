@@ -71,11 +71,13 @@ class Threads:
                     result = errand.call()
                 except BaseException as exc:  # noqa: BLE001 - raised again where it was asked for
                     error = exc if _is_harmless(exc) else RuntimeError(f"{exc!r} in a thread")
+                self._idle.release()  # before the answer: who gets it may submit the next at once
                 with suppress(RuntimeError):  # the loop is closed: nobody waits
                     errand.answer.get_loop().call_soon_threadsafe(_ended, errand, result, error)
                 del result, error
+            else:
+                self._idle.release()
             del errand
-            self._idle.release()
 
 
 def _is_harmless(exc: BaseException) -> bool:
