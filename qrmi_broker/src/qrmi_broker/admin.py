@@ -63,7 +63,8 @@ def routes() -> list[web.RouteDef]:
 async def ask(request: web.Request) -> web.Response:
     """All the resources that a run wants, or none. Answers within 2 s: granted, failed, or pending.
 
-    With ``watch=1`` the leases end when the process that asks has ended: that is for the batch step of a job.
+    With ``watch=1`` the leases end when the process that asks has ended, with ``watch=PID:PARENT`` (its own number and
+    its parent's) when its parent has: that is for the batch step of a job.
     """
     document = parse_json(await request.read(), "lease request")
     made, faults = wire.structure(document, LeaseRequest)
@@ -137,6 +138,7 @@ async def resume(request: web.Request) -> web.Response:
 async def usage(request: web.Request) -> web.Response:
     """What was used, by job and resource, since a moment (seconds since the epoch)."""
     since = _number(request, "since", 0.0, most=1e12)
+    await request.app[BROKER].leases.debts.pay()
     rows = await request.app[BROKER].ledger.do(lambda db: records.usage(db, since))
     return as_json({"usage": [dict(row) for row in rows]})
 

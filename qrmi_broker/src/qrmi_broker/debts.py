@@ -40,13 +40,21 @@ class Debts:
 
     async def owe(self, work: Work[Any]) -> None:
         """Write it now, or when there is a ledger again."""
-        self._owed.append(work)
+        self.note(work)
         await self.pay()
 
-    def owe_later(self, work: Work[Any]) -> None:
-        """The same without waiting: for what may be lost, because a restart does it again."""
+    def note(self, work: Work[Any], within_s: float = 0.0) -> None:
+        """The same without waiting: for what may be lost, because a restart does it again.
+
+        Args:
+            work: a part of a transaction.
+            within_s: how long it may wait for another to be written with.
+        """
         self._owed.append(work)
-        self._begin()
+        if within_s:
+            asyncio.get_running_loop().call_later(within_s, self._begin)
+        else:
+            self._begin()
 
     async def pay(self) -> None:
         """Write what is owed, in its order."""
@@ -54,6 +62,7 @@ class Debts:
             await asyncio.wait([self._begin()])
 
     def _begin(self) -> asyncio.Task[None]:
+        """The task that writes, for as long as there is something."""
         if self._payer is None or self._payer.done():
             self._payer = asyncio.create_task(self._pay())
         return self._payer

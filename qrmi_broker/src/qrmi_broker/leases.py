@@ -27,6 +27,8 @@ from qrmi_core.models import Run
 REMEMBERED_S = 5.0
 """How long a refusal is the answer to all who ask for the same run."""
 _LOOK_S = 1.0
+_LATER_S = 0.05
+"""How long a release waits for the next lease, to be written with it."""
 
 _log = log.logger(part="leases")
 
@@ -223,21 +225,26 @@ class Leases:
                 self._fences.pop(lease.fence, None)
 
     async def _end(self, lease: Lease, reason: str) -> None:
-        """RELEASING, tasks settled, session closed, RELEASED, lane free: in this order."""
+        """RELEASING, tasks settled, session closed, RELEASED, lane free: in this order.
+
+        That it is RELEASING is written while the vendor is asked: a crash before that finds the lease ACTIVE, with a
+        session that may be closed already, and whoever asked for its end has no answer and asks again.
+        """
         while lease.state is LeaseState.OUTCOME_UNKNOWN and not (lease.grant.is_forced or lease.grant.is_past_limit):
             await asyncio.sleep(_LOOK_S)
         if lease.state is not LeaseState.RELEASING:
             lease.move(LeaseState.RELEASING)
-        await self.debts.owe(lambda db: records.releasing(db, lease, reason))
+        self.debts.note(lambda db: records.releasing(db, lease, reason))
         passing("lease.releasing")
         if lease.starting:
             await asyncio.wait(set(lease.starting))
         if self.settle is not None:
             await self.settle(lease)
         await session.close(lease, self.vendors[lease.resource])
+        await self.debts.pay()
         passing("lease.closed")
         lease.move(LeaseState.RELEASED)
-        self.debts.owe_later(lambda db: records.released(db, lease))  # before any intent that comes after it
+        self.debts.note(lambda db: records.released(db, lease), _LATER_S)  # before any intent that comes after it
         self.lanes.free(lease)
         self._tell("qrmi_lease_released", lease)
 
