@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from qrmi_broker.spool import SMALL_BYTES
 from qrmi_core import Payload, TaskStatus
 from qrmi_core.client import open_brokered
 
@@ -134,7 +135,7 @@ def test_a_payload_that_does_not_fit_on_the_disk_is_refused(disk, new_daemon):
     filler = fill(disk)
     connection = daemon.admin().connection()
     headers = {"Authorization": f"Bearer {token}", "Qrmi-Payload-Kind": "script"}
-    connection.request(*SUBMIT, body=b'{"runs_s": 0}' + 5000 * b" ", headers=headers)
+    connection.request(*SUBMIT, body=b'{"runs_s": 0}' + SMALL_BYTES * b" ", headers=headers)
     answer = connection.getresponse()
     words = answer.read().decode()
     connection.close()

@@ -10,9 +10,10 @@ from http.client import HTTPException
 import pytest
 
 from qrmi_broker.crashpoint import VARIABLE
-from qrmi_core import Payload, TaskStatus, open_resource
+from qrmi_broker.spool import SMALL_BYTES
+from qrmi_core import BrokerUnavailable, Payload, TaskStatus, open_resource
 
-from .daemon import vendor_log
+from .daemon import fake, vendor_log
 from .watch import sessions, until
 
 
@@ -64,3 +65,26 @@ def test_a_task_whose_answer_was_lost_is_found_when_the_vendor_can_be_asked_agai
         assert TaskStatus.COMPLETED is resource.task_wait(task, 30).status
     assert 1 == sum(one["event"] == "task.started" for one in vendor_log(service))
     assert [] == daemon.admin().ask_json("GET", "/v1/health")["outcome_unknown"]
+
+
+@pytest.mark.parametrize("size", [0, SMALL_BYTES], ids=["small", "large"])
+@pytest.mark.parametrize("point", ["task.intended", "task.submitted", "task.identified", "task.fetched", "task.ended"])
+def test_a_task_of_any_size_outlives_the_broker(new_daemon, folder, point, size):
+    """Payloads and results that are rows of the ledger would be lost where those that are files are not."""
+    daemon = new_daemon(fake(folder / "service", type_="fake-keyed")).start()
+    granted = daemon.ask("fez")
+    daemon.stop()
+    with suppress(AssertionError):
+        daemon.start(**{VARIABLE: point})
+    payload = Payload.from_bytes("script", b'{"runs_s": 0}' + size * b" ")
+    with open_resource(daemon.opening(granted, "fez")) as resource:
+        with suppress(BrokerUnavailable):
+            resource.task_wait(resource.task_start(payload, key="k"), 20)
+        assert -signal.SIGKILL == daemon.process.wait(30)
+        daemon.start()
+        task = resource.task_start(payload, key="k")
+
+        assert TaskStatus.COMPLETED is resource.task_wait(task, 30).status
+        assert payload.read() == resource.task_result(task)
+    kept = [path.suffix for path in (folder / "state" / "spool").iterdir()]
+    assert ([".result"] if size else []) == kept

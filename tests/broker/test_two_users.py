@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from qrmi_broker.spool import SMALL_BYTES
+
 from .daemon import Daemon, fake, vendor_log
 from .users import Answer, User
 
@@ -49,7 +51,8 @@ def token(granted: dict[str, Any]) -> str:
 @pytest.fixture
 def task(daemon: Daemon, ada: User, token: str) -> str:
     """A task of Ada's that runs."""
-    (answer,) = ada.ask(daemon.public, submission(LONG, key="secret-key"), token=token)
+    script = LONG + SMALL_BYTES * " "  # its payload is a file
+    (answer,) = ada.ask(daemon.public, submission(script, key="secret-key"), token=token)
     assert 201 == answer.status, answer
     return answer.facts["id"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,13 @@ from attrs import define, field
 
 from qrmi_broker import records
 from qrmi_broker.leases import Leases
-from qrmi_broker.ledger import Ledger
+from qrmi_broker.ledger import Ledger, LedgerUnavailable
 from qrmi_broker.metrics import Metrics
 from qrmi_broker.orphans import Orphans
 from qrmi_broker.permission import Permission
 from qrmi_broker.reconciler import Reconciler
 from qrmi_broker.scheduler import Scheduler
-from qrmi_broker.spool import Spool
+from qrmi_broker.spool import KEPT_S, Spool
 from qrmi_broker.tasks import Tasks
 from qrmi_broker.tokens import Tokens
 from qrmi_broker.vendor import Vendor
@@ -111,4 +112,6 @@ class Broker:
     async def _tidy(self) -> None:
         while True:
             await asyncio.to_thread(self.spool.tidy, self.tasks.open_ids)
+            with suppress(LedgerUnavailable):
+                await self.ledger.do(lambda db: records.forget_results(db, time.time() - KEPT_S))
             await asyncio.sleep(_TIDY_S)

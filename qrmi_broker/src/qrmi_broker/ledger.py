@@ -23,7 +23,7 @@ from qrmi_core.polling import SystemClock, pauses
 _T = TypeVar("_T")
 Work = Callable[[sqlite3.Connection], _T]
 
-VERSION = 1
+VERSION = 2
 _MIGRATIONS = {
     1: """
     CREATE TABLE grants (
@@ -57,6 +57,11 @@ _MIGRATIONS = {
     CREATE INDEX tasks_open ON tasks (state) WHERE state IN ('INTENT', 'ACTIVE');
     CREATE INDEX tasks_of ON tasks (fence);
     CREATE TABLE drains (resource TEXT PRIMARY KEY, reason TEXT NOT NULL, at REAL NOT NULL);
+    """,
+    2: """
+    ALTER TABLE tasks ADD COLUMN payload BLOB;
+    ALTER TABLE tasks ADD COLUMN result BLOB;
+    CREATE INDEX tasks_kept ON tasks (ended_at) WHERE result IS NOT NULL;
     """,
 }
 

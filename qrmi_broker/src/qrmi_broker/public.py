@@ -17,7 +17,7 @@ from qrmi_broker.asker import Asker
 from qrmi_broker.broker import Broker
 from qrmi_broker.lease import Lease, LeaseState
 from qrmi_broker.permission import Permission
-from qrmi_broker.spool import TooLarge
+from qrmi_broker.spool import Spooled, TooLarge
 from qrmi_broker.threads import Threads
 from qrmi_broker.vendor import Vendor
 from qrmi_core import protocol
@@ -93,10 +93,10 @@ async def start_task(request: web.Request) -> web.Response:
     if broker.tasks.queued_of(lease.grant.run.uid) >= asker.OPEN_TASKS:
         raise ResourceUnavailable(lease.resource, f"you have {asker.OPEN_TASKS} tasks that have not ended")
     task_id = tasks.new_id()
-    digest, size = await _spooled(request, broker, task_id)
+    spooled = await _spooled(request, broker, task_id)
     source = _header(request, protocol.SOURCE_HEADER) or "payload"
     started = await broker.tasks.start(
-        lease, kind=_kind(request), key=key, task_id=task_id, digest=digest, size_bytes=size, source=source
+        lease, kind=_kind(request), key=key, task_id=task_id, spooled=spooled, source=source
     )
     return as_json({"id": started}, status=201)
 
@@ -105,10 +105,11 @@ async def plan_task(request: web.Request) -> web.Response:
     """What would run; nothing is submitted."""
     broker, lease = request.app[BROKER], _lease(request)
     task_id = tasks.new_id()
-    _, size = await _spooled(request, broker, task_id)
+    spooled = await _spooled(request, broker, task_id)
     try:
         source = _header(request, protocol.SOURCE_HEADER) or "payload"
-        payload = Payload(_kind(request), size, source, broker.spool.payload(task_id))
+        content = broker.spool.payload(task_id) if spooled.small is None else spooled.small
+        payload = Payload(_kind(request), spooled.size_bytes, source, content)
         plan = await broker.vendors[lease.resource].ask("task_plan", payload)
     finally:
         broker.spool.forget_payload(task_id)
@@ -256,7 +257,7 @@ def _kind(request: web.Request) -> str:
     return kind
 
 
-async def _spooled(request: web.Request, broker: Broker, task_id: str) -> tuple[str, int]:
+async def _spooled(request: web.Request, broker: Broker, task_id: str) -> Spooled:
     """Store the body; users may have so many bytes under way, announced or not."""
     uid, name, counted, come = _asker(request).uid, request.match_info["name"], 0, 0
 

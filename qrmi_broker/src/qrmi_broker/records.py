@@ -135,26 +135,35 @@ def open_grants(db: sqlite3.Connection) -> list[Grant]:
 def intend_task(db: sqlite3.Connection, task: Task) -> None:
     """Before the vendor is asked."""
     db.execute(
-        "INSERT INTO tasks (id, fence, uid, resource, key, kind, digest, size_bytes, state, submitted_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO tasks (id, fence, uid, resource, key, kind, digest, size_bytes, payload, state, submitted_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             *(task.id, task.fence, task.uid, task.resource, task.key, task.kind, task.digest, task.size_bytes),
-            *(TaskRecord.INTENT, time.time()),
+            *(task.payload, TaskRecord.INTENT, time.time()),
         ),
     )
 
 
 def identify_task(db: sqlite3.Connection, task: Task) -> None:
     """The vendor gave it an id."""
-    db.execute("UPDATE tasks SET state = ?, vendor_id = ? WHERE id = ?", (TaskRecord.ACTIVE, task.vendor_id, task.id))
+    db.execute(
+        "UPDATE tasks SET state = ?, vendor_id = ?, payload = NULL WHERE id = ?",
+        (TaskRecord.ACTIVE, task.vendor_id, task.id),
+    )
 
 
 def end_task(db: sqlite3.Connection, task: Task, state: str, reason: str | None) -> None:
     """It has ended, or nobody knows."""
+    result = task.result if state == TaskStatus.COMPLETED else None
     db.execute(
-        "UPDATE tasks SET state = ?, reason = ?, qpu_s = ?, ended_at = ? WHERE id = ?",
-        (state, reason, task.qpu_s, time.time(), task.id),
+        "UPDATE tasks SET state = ?, reason = ?, qpu_s = ?, ended_at = ?, payload = NULL, result = ? WHERE id = ?",
+        (state, reason, task.qpu_s, time.time(), result, task.id),
     )
+
+
+def forget_results(db: sqlite3.Connection, before: float) -> None:
+    """Of the tasks that ended before then."""
+    db.execute("UPDATE tasks SET result = NULL WHERE result IS NOT NULL AND ended_at < ?", (before,))
 
 
 def remove_task(db: sqlite3.Connection, task_id: str) -> None:
@@ -186,7 +195,20 @@ def open_tasks(db: sqlite3.Connection) -> list[Task]:
 
 
 def _task(row: sqlite3.Row) -> Task:
-    columns = ("id", "resource", "uid", "key", "kind", "digest", "size_bytes", "fence", "vendor_id", "qpu_s")
+    columns = (
+        "id",
+        "resource",
+        "uid",
+        "key",
+        "kind",
+        "digest",
+        "size_bytes",
+        "fence",
+        "vendor_id",
+        "qpu_s",
+        "payload",
+        "result",
+    )
     return Task(**{name: row[name] for name in columns}, state=_state(row))
 
 

@@ -1,4 +1,7 @@
-"""Payloads and results on disk: a hundred users with large ones must not fill the broker's memory."""
+"""Payloads and results on disk: a hundred users with large ones must not fill the broker's memory.
+
+Small ones are rows of the ledger: a file of its own costs each of them more than all else that is written of its task.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,14 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from attrs import frozen
 
 MOST_BYTES = 100_000_000
+SMALL_BYTES = 1 << 14
+"""What is longer is a file."""
 KEPT_S = 7 * 24 * 3600.0
 
 
@@ -21,8 +26,19 @@ class TooLarge(Exception):
 
 
 @frozen
+class Spooled:
+    """A payload that has come."""
+
+    digest: str
+    """SHA-256, hexadecimal."""
+    size_bytes: int
+    small: bytes | None
+    """The payload itself, unless it is a file."""
+
+
+@frozen
 class Spool:
-    """One folder, mode 0700: ``<task id>.payload`` and ``<task id>.result``."""
+    """One folder, mode 0700: ``<task id>.payload`` and ``<task id>.result`` of what is not small."""
 
     folder: Path
 
@@ -34,10 +50,8 @@ class Spool:
         """Where the result lies, for a week."""
         return self.folder / f"{task_id}.result"
 
-    async def take(
-        self, task_id: str, chunks: AsyncIterator[bytes], *, most_bytes: int = MOST_BYTES
-    ) -> tuple[str, int]:
-        """Store a payload as it comes; return its SHA-256 and its size. It need not outlive a loss of power:
+    async def take(self, task_id: str, chunks: AsyncIterator[bytes], *, most_bytes: int = MOST_BYTES) -> Spooled:
+        """Store a payload as it comes, in a file as soon as it is not small. It need not outlive a loss of power:
 
         until it was submitted nobody has been told that it was accepted.
 
@@ -46,18 +60,26 @@ class Spool:
             OSError: it cannot be written; nothing is kept.
         """
         digest, size, path = hashlib.sha256(), 0, self.payload(task_id)
+        small = bytearray()
         try:
-            with path.open("wb") as file:
+            with ExitStack() as opened:
+                file = None
                 async for chunk in chunks:
                     size += len(chunk)
                     if size > most_bytes:
                         raise TooLarge
                     digest.update(chunk)
+                    if file is None and size <= SMALL_BYTES:
+                        small += chunk
+                        continue
+                    if file is None:
+                        file = opened.enter_context(path.open("wb"))
+                        file.write(small)
                     file.write(chunk)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
-        return digest.hexdigest(), size
+        return Spooled(digest.hexdigest(), size, bytes(small) if file is None else None)
 
     def keep(self, task_id: str, result: bytes) -> None:
         """Store a result, as a whole or not at all.

@@ -61,6 +61,7 @@ class Submitter:
         passing("task.intended")
         task.vendor_id = await self._send(task)
         passing("task.submitted")
+        task.payload = None
         await self.ledger.surely(lambda db: records.identify_task(db, task))
         passing("task.identified")
         _log.info("task.started", task_id=task.id, resource=task.resource, uid=task.uid, kind=task.kind)
@@ -148,10 +149,12 @@ class Submitter:
         try:
             found: str | None = await vendor.call("find_task", task.vendor_key)
         except NotOffered:
-            if not (await vendor.hosted()).can_resend or not self.spool.payload(task.id).exists():
+            is_kept = task.payload is not None or self.spool.payload(task.id).exists()
+            if not (is_kept and (await vendor.hosted()).can_resend):
                 raise
             found = await vendor.call("task_start", self._payload(task), key=task.vendor_key, answer_s=None)
         return found
 
     def _payload(self, task: Task) -> Payload:
-        return Payload(task.kind, task.size_bytes, task.source, self.spool.payload(task.id))
+        content = self.spool.payload(task.id) if task.payload is None else task.payload
+        return Payload(task.kind, task.size_bytes, task.source, content)

@@ -43,6 +43,10 @@ class Task:
     state: TaskState = field(factory=lambda: TaskState(TaskStatus.QUEUED))
     qpu_s: float | None = None
     """What it has cost, where the vendor says it."""
+    payload: bytes | None = field(default=None, repr=False)
+    """A small one, until it is submitted: it is written with the intent. A large one is in the spool."""
+    result: bytes | None = field(default=None, repr=False)
+    """A small one: it is written with the end. A large one is in the spool."""
     submission: asyncio.Task[Any] | None = None
     watch: asyncio.Task[Any] | None = None
     ended: asyncio.Event = field(factory=asyncio.Event)

@@ -15,7 +15,7 @@ from attrs import define, field
 from qrmi_broker import records
 from qrmi_broker.lease import Lease, LeaseState
 from qrmi_broker.ledger import Ledger, LedgerUnavailable, Work
-from qrmi_broker.spool import Spool
+from qrmi_broker.spool import Spool, Spooled
 from qrmi_broker.submission import Submitter
 from qrmi_broker.task import Task
 from qrmi_broker.vendor import ANSWER_S, Vendor
@@ -69,10 +69,8 @@ class Tasks:
 
     # -- the verbs
 
-    async def start(
-        self, lease: Lease, *, kind: str, key: str, task_id: str, digest: str, size_bytes: int, source: str
-    ) -> str:
-        """Submit the spooled payload of *task_id* under *lease*; return the id of the task that has *key*.
+    async def start(self, lease: Lease, *, kind: str, key: str, task_id: str, spooled: Spooled, source: str) -> str:
+        """Submit the payload of *task_id* under *lease*; return the id of the task that has *key*.
 
         Raises:
             AuthorizationRefused: the lease has ended.
@@ -81,7 +79,7 @@ class Tasks:
         """
         owner = (lease.grant.run.uid, lease.resource, key)
         try:
-            if (known := await self._known(owner, digest)) is not None:
+            if (known := await self._known(owner, spooled.digest)) is not None:
                 self.spool.forget_payload(task_id)
                 return known
             if lease.state is not LeaseState.ACTIVE:
@@ -95,8 +93,9 @@ class Tasks:
             uid=lease.grant.run.uid,
             key=key,
             kind=kind,
-            digest=digest,
-            size_bytes=size_bytes,
+            digest=spooled.digest,
+            size_bytes=spooled.size_bytes,
+            payload=spooled.small,
             fence=lease.fence,
             source=source,
             session=lease.session,
@@ -146,7 +145,7 @@ class Tasks:
         await self._stop(await self.find(task_id, uid))
 
     async def result(self, task_id: str, uid: int) -> Path | bytes:
-        """The file of a completed task's result, or its bytes where it could not be stored."""
+        """The file of a completed task's result, or its bytes where it is small or could not be stored."""
         task = await self.find(task_id, uid)
         if not task.state.status.is_terminal:
             raise TaskNotReady(task.resource, task_id, task.state.status.value)
@@ -154,6 +153,8 @@ class Tasks:
             raise TaskFailed(task.resource, task_id, task.state.reason or "")
         if task.state.status is TaskStatus.CANCELLED:
             raise TaskCancelled(task.resource, task_id, task.state.reason or "")
+        if task.result is not None:
+            return task.result
         path = self.spool.result(task_id)
         if path.exists():
             return path
@@ -203,6 +204,7 @@ class Tasks:
     async def _follow(self, task: Task) -> None:
         await self._watcher.watch(task)
         self._forget(task)
+        await asyncio.sleep(0)  # who waits for it is told before the log
         facts = {"task_id": task.id, "resource": task.resource, "uid": task.uid, "qpu_s": task.qpu_s}
         _log.info("task.ended", **facts, status=task.state.status)
         self.on_end(task)

@@ -14,7 +14,7 @@ from qrmi_broker import records
 from qrmi_broker.crashpoint import passing
 from qrmi_broker.ledger import Ledger
 from qrmi_broker.replies import clean
-from qrmi_broker.spool import Spool
+from qrmi_broker.spool import SMALL_BYTES, Spool
 from qrmi_broker.task import Task
 from qrmi_broker.vendor import Vendor, Visit
 from qrmi_core import log
@@ -59,7 +59,7 @@ class Watcher:
         """How it ended; its result and what it cost are kept then."""
         vendor = self.vendors[task.resource]
         state = await self._terminal(task, vendor)
-        if state.status is TaskStatus.COMPLETED and not self.spool.result(task.id).exists():
+        if state.status is TaskStatus.COMPLETED and task.result is None and not self.spool.result(task.id).exists():
             state = await self._fetch(task, vendor, state)
         passing("task.fetched")
         return state
@@ -96,7 +96,11 @@ class Watcher:
         return state
 
     def _keep(self, task: Task, visit: Visit) -> None:
-        self.spool.keep(task.id, visit.call("task_result", task.vendor_id))
+        result: bytes = visit.call("task_result", task.vendor_id)
+        if len(result) <= SMALL_BYTES:
+            task.result = result
+        else:
+            self.spool.keep(task.id, result)
 
     async def _fetch(self, task: Task, vendor: Vendor, state: TaskState) -> TaskState:
         """Take the result while the vendor has it. What cannot be stored stays there, and is asked for again."""

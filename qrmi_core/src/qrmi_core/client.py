@@ -123,6 +123,10 @@ class _Facts:
     settings: Mapping[str, str]
 
 
+_AT_ONCE_BYTES = 1 << 16
+"""A payload up to here goes in one packet with its head, so that the broker wakes up once for it."""
+
+
 class BrokerResource(QuantumResource):
     """One resource, with a lease, behind the broker."""
 
@@ -146,7 +150,7 @@ class BrokerResource(QuantumResource):
             content = self._broker.ask(
                 "POST",
                 path,
-                body=stream,
+                body=stream.read() if payload.size_bytes <= _AT_ONCE_BYTES else stream,
                 headers={
                     "Content-Type": "application/octet-stream",
                     "Content-Length": str(payload.size_bytes),

@@ -224,5 +224,24 @@ class Blind(Fake):
         raise NotOffered(self.ctx.name, "sessions")
 
 
+class Keyed(Fake):
+    """It cannot be asked for a key, but what is sent twice with one runs once."""
+
+    def find_task(self, key: str) -> str | None:
+        raise NotOffered(self.ctx.name, "find_task")
+
+
+class Instant(Fake):
+    """Its sessions cost nothing: what is measured with it is ours."""
+
+    def acquire(self, request: AcquireRequest) -> str:
+        return QuantumResource.acquire(self, request)
+
+    def release(self, token: str) -> None:
+        return QuantumResource.release(self, token)
+
+
 BACKEND = Backend(contract=1, settings=Settings, payloads={KIND}, open=Fake)
+KEYED = Backend(contract=1, settings=Settings, payloads={KIND}, open=Keyed)
+INSTANT = Backend(contract=1, settings=Settings, payloads={KIND}, open=Instant)
 BLIND = Backend(contract=1, settings=Settings, payloads={KIND}, open=Blind)
