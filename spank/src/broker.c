@@ -12,7 +12,6 @@
 
 #include "qrmi.h"
 
-#define HEAD_MAX 8192
 #define TICK_MS 1000
 #define RETRY_MS 100
 #define RESTART_MS 10000		/* a broker that is being restarted is waited for */
@@ -109,22 +108,20 @@ static int receive_all(int fd, char *text, size_t size, size_t *used, int64_t de
 static int ask_once(int fd, const char *method, const char *target, const char *body, int64_t deadline_ms, tick_f tick,
 		    void *arg, struct reply *reply)
 {
-	size_t size = HEAD_MAX + QRMI_REPLY_MAX + 1, used = 0;
+	size_t used = 0;
 	char head[512];
-	int length, rv = ENOMEM;
+	int length, rv = EMSGSIZE;
 
 	length = snprintf(head, sizeof(head),
 			  "%s %s HTTP/1.0\r\nHost: qrmid\r\nAccept: text/plain\r\nContent-Length: %zu\r\n\r\n", method,
 			  target, strlen(body));
-	reply->text = malloc(size + 1);
-	if (!reply->text || length < 0 || (size_t) length >= sizeof(head))
+	if (length < 0 || (size_t) length >= sizeof(head))
 		goto out;
-	reply->text[0] = '\0';
 	rv = send_all(fd, head, (size_t) length, deadline_ms);
 	if (rv == 0)
 		rv = send_all(fd, body, strlen(body), deadline_ms);
 	if (rv == 0 || rv == EPIPE)	/* who refuses early may have said why */
-		rv = receive_all(fd, reply->text, size, &used, deadline_ms, tick, arg);
+		rv = receive_all(fd, reply->text, QRMI_TEXT_MAX - 1, &used, deadline_ms, tick, arg);
 	if (rv == 0 && used == 0)
 		rv = ECONNRESET;
 	else if (rv == 0 && reply_parse(reply->text, used, reply) < 0)
@@ -145,13 +142,13 @@ bool broker_is_lost(int error, const struct reply *reply)
 	       (error == 0 && is_unreached);
 }
 
-/* 0 and a reply, or an errno. The caller frees the reply in either case. */
+/* 0 and a reply in the text that the caller gave it, or an errno. */
 int broker_ask(const char *path, const char *method, const char *target, const char *body, int64_t deadline_ms,
 	       tick_f tick, void *arg, struct reply *reply)
 {
 	int fd = -1, rv;
 
-	memset(reply, 0, sizeof(*reply));
+	reply_clear(reply);
 	rv = open_socket(path, deadline_ms, &fd);
 	if (rv == 0)
 		rv = ask_once(fd, method, target, body, deadline_ms, tick, arg, reply);
@@ -163,7 +160,8 @@ int broker_ask(const char *path, const char *method, const char *target, const c
 /* End a lease; with wait_s, see its lane free. Idempotent, also for a lease that is long over. */
 int broker_release(const char *path, const char *lease, int wait_s, int64_t deadline_ms)
 {
-	struct reply *reply = calloc(1, sizeof(*reply));
+	struct { struct reply reply; char text[QRMI_TEXT_MAX]; } *own = calloc(1, sizeof(*own));
+	struct reply *reply = own ? &own->reply : NULL;
 	int64_t until_ms = now_ms() + RESTART_MS;
 	char target[160];
 	int length, rv = ENOMEM;
@@ -171,18 +169,16 @@ int broker_release(const char *path, const char *lease, int wait_s, int64_t dead
 	if (until_ms > deadline_ms)
 		until_ms = deadline_ms;
 	length = snprintf(target, sizeof(target), "/v1/leases/%s?wait_s=%d", lease, wait_s);
-	if (reply && length > 0 && (size_t) length < sizeof(target)) {
+	if (own && length > 0 && (size_t) length < sizeof(target)) {
+		reply->text = own->text;
 		while (broker_is_lost(rv = broker_ask(path, "DELETE", target, "", deadline_ms, NULL, NULL, reply), reply) &&
-		       now_ms() < until_ms) {
-			reply_free(reply);
+		       now_ms() < until_ms)
 			poll(NULL, 0, RETRY_MS);
-		}
 		if (rv == 0 && reply->status == 202 && wait_s > 0)
 			rv = EBUSY;
 		else if (rv == 0 && reply->status / 100 != 2)
 			rv = EPROTO;
-		reply_free(reply);
 	}
-	free(reply);
+	free(own);
 	return rv;
 }

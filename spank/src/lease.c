@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <slurm/slurm.h>
 
@@ -206,7 +207,6 @@ static int ask(struct asking *asking, const char *method, const char *target, co
 		struct reply *reply = &asking->lease->reply;
 		int64_t answer_ms = now_ms() + ANSWER_MS;
 
-		reply_free(reply);
 		error = broker_ask(asking->conf->admin_path, method, target, body,
 				   answer_ms < asking->deadline_ms ? answer_ms : asking->deadline_ms, may_leave,
 				   asking, reply);
@@ -227,13 +227,13 @@ static void converse(struct asking *asking, const char *body, bool is_batch)
 	bool is_last = false, has_waited = false;
 
 	while (!is_last && now_ms() < asking->deadline_ms) {
-		char target[128] = "/v1/leases?watch=1";
+		char target[128] = "/v1/leases";
 		int length = 0, error;
 
 		if (lease->id[0])
 			length = snprintf(target, sizeof(target), "/v1/leases/%s", lease->id);
-		else if (!is_batch)
-			length = snprintf(target, sizeof(target), "/v1/leases");
+		else if (is_batch)	/* it ends with slurmstepd, whose child we are */
+			length = snprintf(target, sizeof(target), "/v1/leases?watch=%d:%d", getpid(), getppid());
 		error = length < 0 || (size_t) length >= sizeof(target) ? EMSGSIZE :
 			ask(asking, lease->id[0] ? "GET" : "POST", target, lease->id[0] ? "" : body);
 		is_last = take_reply(asking, error);

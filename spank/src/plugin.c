@@ -4,7 +4,7 @@
  *
  * Where an error may be returned is decided by what Slurm does with it: a remote hook before task_init that fails drains
  * the node or lets the job end as COMPLETED, so nothing here ever returns an error. A failure is remembered in
- * init_post_opt, where the work is done as root in slurmstepd, and ends the task from task_init.
+ * init_post_opt, where the work begins as root in slurmstepd, or in user_init, where it ends, and ends the task from task_init.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -72,6 +72,13 @@ int slurm_spank_init_post_opt(spank_t sp, int argc, char **argv)
 	}
 	is_given = false;
 	return 0;
+}
+
+int slurm_spank_user_init(spank_t sp, int argc, char **argv)
+{
+	(void) argc;
+	(void) argv;
+	return spank_context() == S_CTX_REMOTE ? remote_user(sp) : 0;
 }
 
 int slurm_spank_task_init(spank_t sp, int argc, char **argv)

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include <slurm/spank.h>
 
@@ -13,6 +14,7 @@
 #define QRMI_WANTED_MAX 32	/* resources in one --qpu */
 #define QRMI_LINE_MAX 200	/* bytes of a line for the user */
 #define QRMI_REPLY_MAX 65536	/* bytes of a reply's body */
+#define QRMI_TEXT_MAX (QRMI_REPLY_MAX + 8192)	/* of a whole reply */
 #define QRMI_VARS_MAX 1024	/* variables in a reply */
 #define QRMI_OPTION_MAX (QRMI_WANTED_MAX * (2 * QRMI_NAME_MAX + 16))
 #define QRMI_LIST_MAX 8192	/* names with separators */
@@ -84,12 +86,12 @@ struct reply {
 	const char *names[QRMI_VARS_MAX];
 	const char *values[QRMI_VARS_MAX];
 	char warnings[1024];		/* lines */
-	char *text;			/* what the pointers point into */
+	char *text;			/* QRMI_TEXT_MAX bytes of the caller's, into which the pointers point */
 };
 
 int reply_parse(char *text, size_t size, struct reply *reply);
 const char *reply_value(const struct reply *reply, const char *name);
-void reply_free(struct reply *reply);
+void reply_clear(struct reply *reply);
 
 /* broker.c: one request on the admin socket, with a deadline */
 typedef int (*tick_f)(void *arg);	/* called every second of waiting; nonzero ends it */
@@ -123,10 +125,17 @@ struct lease {
 	bool is_local_failure;		/* of this node alone: another node's tasks may well have started */
 	char failure[QRMI_LINE_MAX + 1];
 	struct reply reply;
+	char text[QRMI_TEXT_MAX];	/* the reply's */
 };
 
 void lease_ask(const struct conf *conf, const struct request *request, uint32_t job_id, bool is_batch,
 	       bool is_first, struct lease *lease);
+
+/* helper.c: a child asks, so that Slurm prepares the step meanwhile */
+struct lease *helper_start(const struct conf *conf, const struct request *request, uint32_t job_id, bool is_batch,
+			   bool is_first);
+bool helper_join(void);
+bool helper_follow_parent(pid_t parent);
 
 /* leasefile.c: <run dir>/jobs/<job id>, for root only, which tells the epilog what to release */
 int leasefile_write(const struct conf *conf, uint32_t job_id, const char *lease, uint32_t leader);
@@ -145,6 +154,7 @@ void jobenv_hand_on(spank_t sp, const struct request *request);
 void local_init(void);
 void local_check(const char *option, bool is_given);
 int remote_start(spank_t sp, int argc, char **argv, const char *option);
+int remote_user(spank_t sp);
 int remote_task(spank_t sp);
 int remote_exit(spank_t sp);
 int jobscript_epilog(spank_t sp, int argc, char **argv);

@@ -4,7 +4,6 @@
  * `error TEXT`. Pure: it is fuzzed. Lines of other forms are passed over, so that a newer broker may say more.
  */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "qrmi.h"
@@ -106,10 +105,13 @@ const char *reply_value(const struct reply *reply, const char *name)
 	return found;
 }
 
-void reply_free(struct reply *reply)
+/* There is a token in it. */
+void reply_clear(struct reply *reply)
 {
-	if (reply->text)
-		explicit_bzero(reply->text, strlen(reply->text));	/* there is a token in it */
-	free(reply->text);
+	char *text = reply->text;
+
+	if (text)
+		explicit_bzero(text, QRMI_TEXT_MAX);
 	memset(reply, 0, sizeof(*reply));
+	reply->text = text;
 }

@@ -102,13 +102,11 @@ static void put_job(FILE *out, uint32_t job_id, bool is_full)
 		own->het_job_id ? (unsigned) own->het_job_offset : 0, (unsigned) job->job_id);
 }
 
-static void __attribute__((noreturn)) help(int fd, uint32_t job_id, bool is_full)
+static void __attribute__((noreturn)) help(int fd, uint32_t job_id, bool is_full, pid_t parent)
 {
-	FILE *out;
+	FILE *out = helper_follow_parent(parent) ? fdopen(fd, "w") : NULL;
 
 	signal(SIGPIPE, SIG_DFL);
-	alarm(LOAD_MS / 1000 + 1);	/* should our parent die first */
-	out = fdopen(fd, "w");
 	if (out) {
 		put_job(out, job_id, is_full);
 		fflush(out);
@@ -197,7 +195,7 @@ int run_load(uint32_t job_id, bool is_full, struct run *run, char *why, size_t s
 {
 	int ends[2] = { -1, -1 }, rv = -1;
 	char text[8192];
-	pid_t helper;
+	pid_t parent = getpid(), helper;
 
 	memset(run, 0, sizeof(*run));
 	run->limit_s = -1;
@@ -208,7 +206,7 @@ int run_load(uint32_t job_id, bool is_full, struct run *run, char *why, size_t s
 	}
 	helper = fork();
 	if (helper == 0)
-		help(ends[1], job_id, is_full);
+		help(ends[1], job_id, is_full, parent);
 	close(ends[1]);
 	if (helper < 0) {
 		line_make(why, size, "fork: %s", strerror(errno));

@@ -15,6 +15,7 @@ import pytest
 from .daemon import vendor_log
 from .munged import running
 from .site import Site
+from .watch import until
 
 _ASK = """
 import sys, http.client, socket
@@ -32,11 +33,11 @@ sys.stdin.read()
 
 
 @contextmanager
-def asking(daemon, target: str, job: int = 1):
+def asking(daemon, target: str, job: int = 1, program: str = _ASK):
     """A process that asks for a lease of *job*, closes its connection, and lives until it is killed."""
     run = {"uid": os.getuid(), "cluster": "c", "job_id": str(job), "start_time": 1}
     body = json.dumps({"run": run, "resources": [{"name": "fez"}]})
-    words = [sys.executable, "-c", _ASK, str(daemon.folder / "run" / "admin.sock"), target, body]
+    words = [sys.executable, "-c", program, str(daemon.folder / "run" / "admin.sock"), target, body]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout.readline().startswith("lease ")
@@ -73,6 +74,27 @@ def test_a_lease_ends_with_the_process_that_asked_for_it(daemon, folder):
     daemon.stop()  # and so it has said all that it has to say
     reasons = [one["reason"] for one in daemon.events if one["event"] == "lease.released"]
     assert ["its batch step died"] == reasons
+
+
+_CHILD = """
+import os, subprocess, sys
+path, target, body = sys.argv[1:]
+child = "import os, sys; target = sys.argv[3].format(own=os.getpid(), parent=os.getppid());"
+child += "sys.argv[1:] = [sys.argv[2], target, sys.argv[4]]; sys.stdin = open(os.devnull); exec(%r)"
+subprocess.run([sys.executable, "-c", child % ASK, "-", path, target, body])
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("words", ["{own}:{parent}", "1:{parent}"], ids=["told", "of another namespace"])
+def test_a_lease_ends_with_the_parent_of_who_asked_for_it(daemon, folder, words):
+    """The plugin asks by a child: its end ended the lease; or a number that means another process here did."""
+    with asking(daemon, f"/v1/leases?watch={words}", program=f"ASK = {_ASK!r}\n{_CHILD}") as process:
+        assert 0 == closed(folder / "service", within_s=1.0)
+        process.kill()
+        process.wait()
+
+        assert ("own" in words) == closed(folder / "service", within_s=2.0)
 
 
 def test_without_the_flag_the_process_may_go(daemon, folder):
@@ -166,3 +188,17 @@ def test_a_relay_that_starts_again_watches_on(site):
         process.wait()
 
         assert 1 == closed(site.service)
+
+
+_IN_VAIN = _ASK.replace("print(asked.getresponse", "print('lease of nobody', flush=True)\nprint(asked.getresponse")
+
+
+def test_who_dies_before_the_answer_holds_no_lease(site):
+    """A relay forgot whom it asked for, and the broker gave a lease to the dead."""
+    holder = site.broker.ask({"name": "fez", "exclusive": True}, job=7)
+    with asking(site.relay, "/v1/leases?watch=1", program=_IN_VAIN) as process:
+        until(lambda: 2 == len(site.broker.leases()))
+        process.kill()
+        process.wait()
+        until(lambda: 1 == len(site.broker.leases()))
+    site.broker.release(holder["id"])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from attrs import frozen
@@ -273,3 +276,66 @@ def test_a_broker_that_hangs_is_not_waited_for_longer_than_allowed(cluster):
     assert "" == done.stdout
     (line,) = ours(done.stderr)
     assert line.startswith("qrmi: fez: n")
+
+
+def asker(cluster: Cluster, job: str, node: str) -> tuple[int, int]:
+    """The batch step's slurmstepd while *job* waits, and the child that asks for it."""
+    until(lambda: job in cluster.leases(), f"the request from {node}")
+    parent_of = {pid: int(Path(f"/proc/{pid}/stat").read_text().split()[3]) for pid in cluster.steps(job, "batch")}
+    return next((parent, pid) for pid, parent in parent_of.items() if parent in parent_of)
+
+
+@pytest.mark.parametrize("node", ["n1", "n2"])
+def test_a_job_whose_asker_is_killed_ends_with_one_line(busy, node):
+    """Whatever kills the child that asks, as want of memory does, lets a job wait for ever, or start with no lease."""
+    cluster, holder = busy
+    job = cluster.sbatch("-w", node, "--qpu=fez", script="echo RAN")
+    os.kill(asker(cluster, job, node)[1], signal.SIGKILL)
+
+    assert "FAILED" == cluster.wait(job)
+    says = f"qrmi: --qpu: node {node}: the process that asked the broker was killed: submit again"
+    check(cluster.output(job), Failure(says))
+    until(lambda: [holder] == cluster.leases(), "only the other's lease is left", 5)
+    assert "" == cluster.drain_reasons()
+
+
+@pytest.mark.parametrize("node", ["n1", "n2"])
+def test_a_slurmstepd_that_is_killed_while_it_waits_takes_its_asker_along(busy, node):
+    """The child asks on, and gets a lease for a job that is dead."""
+    cluster, holder = busy
+    job = cluster.sbatch("-w", node, "--no-requeue", "--qpu=fez", script="echo RAN")
+    parent, child = asker(cluster, job, node)
+    os.kill(parent, signal.SIGKILL)
+
+    until(lambda: not alive(child), "the child is gone", 5)
+    until(lambda: [holder] == cluster.leases(), "only the other's lease is left", 5)
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; one that nobody has collected yet does not."""
+    path = Path(f"/proc/{pid}/stat")
+    return path.exists() and path.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+_GIVES_UP = """\
+#include <slurm/spank.h>
+SPANK_PLUGIN(gives_up, 1)
+int slurm_spank_user_init(spank_t sp, int ac, char **av) { (void)sp; (void)ac; (void)av; return -1; }
+"""
+
+
+def test_a_step_that_slurm_gives_up_gives_its_lease_back(cluster):
+    """Another plugin fails the step while we ask: the lease of a job that never started is nobody's."""
+    source, plugin = cluster.folder / "gives_up.c", cluster.folder / "gives_up.so"
+    source.write_text(_GIVES_UP)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", plugin, source], check=True, timeout=60)
+    before, plugstack = cluster.counts(), cluster.plugstack.read_text()
+    cluster.plugstack.write_text(f"required {plugin}\n{plugstack}")
+    job = cluster.sbatch("-w", "n1", "--qpu=fez", script="echo RAN")
+    cluster.wait(job)
+    cluster.plugstack.write_text(plugstack)
+    until(lambda: (1, 1) == sessions(cluster, before), "one session, which is closed", 10)
+    until(lambda: not cluster.leases(), "no lease is left", 5)
+    assert "RAN" not in cluster.output(job)
+    cluster.run("scontrol", "update", "nodename=n1", "state=resume")  # it is Slurm that drains it
+    until(lambda: not cluster.drain_reasons(), "the node is back")

@@ -1,4 +1,4 @@
-"""Watching the process that asked for a lease: when a batch step dies by force, Slurm says so after a minute or later.
+"""Watching the process for which a lease is asked: of a batch step that dies by force Slurm says so a minute later.
 
 It lives behind the administrators' socket of broker and relay alike, because only there the kernel knows the process,
 and ends the lease by that same socket. Who is watched is written down beside the sockets, for the next start.
@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import struct
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 from aiohttp import web
@@ -30,16 +31,22 @@ REASON = "its batch step died"
 _PAUSES_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """A broker that is being restarted is asked again."""
 _CREDENTIALS = struct.Struct("3i")
-_ASKING = "asking"
-"""Of a request: the process that made it, and a pidfd of it."""
+_PARENT = re.compile(r"(\d{1,9}):(\d{1,9})", re.ASCII)
+"""A child asks for its parent: their numbers, of which the kernel tells us the first, too."""
+_WATCHED = "watched"
+"""Of a request: the number of the process whose end is that of the lease, and a pidfd, or None if it has ended."""
 
 _log = log.logger(part="deathwatch")
 
+_T = TypeVar("_T")
 Then = Callable[[], Coroutine[Any, Any, None]]
 
 
 def attach(app: web.Application, admin_path: Path) -> None:
-    """Let ``POST /v1/leases?watch=1`` of *app*, which is behind the socket *admin_path*, watch who asks."""
+    """Let ``POST /v1/leases?watch=1`` of *app*, which is behind the socket *admin_path*, watch who asks.
+
+    With ``watch=PID:PARENT`` it is the parent of who asks.
+    """
     watch, known = Deathwatch(), Watchlist(admin_path.with_name("watched"))
 
     async def tell(lease: str) -> None:
@@ -49,25 +56,32 @@ def attach(app: web.Application, admin_path: Path) -> None:
     async def begin(request: web.Request, answer: web.StreamResponse) -> None:
         """Before a word of *answer* is sent: who reads it may be gone, and so may we."""
         lease = answer.headers.get(LEASE_HEADER)
-        if lease is not None and _ASKING in request:
-            pid, handle = request.pop(_ASKING)
+        if lease is not None and _WATCHED in request:
+            pid, handle = request.pop(_WATCHED)
             known.add(lease, pid)
-            watch.add(handle, partial(tell, lease))
+            if handle is None:
+                watch.begin(partial(tell, lease))
+            else:
+                watch.add(handle, partial(tell, lease))
 
-    @web.middleware
-    async def watching(request: web.Request, handler: Handler) -> web.StreamResponse:
-        is_wanted = request.method == "POST" and request.path == "/v1/leases" and request.query.get("watch") == "1"
-        asking = _opened(request) if is_wanted else None
-        if asking is None:
-            return await handler(request)
-        request[_ASKING] = asking
+    async def answer_watched(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             answer = await handler(request)  # a relay sends it in there
             await begin(request, answer)
         finally:
-            if _ASKING in request:
-                os.close(request.pop(_ASKING)[1])
+            _, handle = request.pop(_WATCHED, (0, None))
+            if handle is not None:
+                os.close(handle)
         return answer
+
+    @web.middleware
+    async def watching(request: web.Request, handler: Handler) -> web.StreamResponse:
+        is_asked_for = request.method == "POST" and request.path == "/v1/leases" and "watch" in request.query
+        watched = _opened(request) if is_asked_for else None
+        if watched is None:
+            return await handler(request)
+        request[_WATCHED] = watched
+        return await watch.beyond(answer_watched(request, handler))
 
     async def watch_on(_: web.Application) -> None:
         for lease, pid, handle in known.read():
@@ -86,16 +100,30 @@ def attach(app: web.Application, admin_path: Path) -> None:
     app.on_shutdown.append(close)
 
 
-def _opened(request: web.Request) -> tuple[int, int] | None:
-    """The process that connected, and a pidfd of it; None where it cannot be watched."""
-    connection = request.get_extra_info("socket")
-    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    pid = int(_CREDENTIALS.unpack(raw)[0])  # 0: it lives in a pid namespace that we cannot see
+def _opened(request: web.Request) -> tuple[int, int | None] | None:
+    """Who is to be watched, and a pidfd, None if he has ended; None where nobody is, or nobody can be."""
+    pid = _wanted(request)
     try:
         return (pid, os.pidfd_open(pid)) if pid else None
+    except ProcessLookupError:
+        return pid, None
     except OSError as exc:
         _log.warning("death.unwatched", pid=pid, error=str(exc))
         return None
+
+
+def _wanted(request: web.Request) -> int:
+    """The number of the process to be watched; 0: none."""
+    connection = request.get_extra_info("socket")
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    asker = int(_CREDENTIALS.unpack(raw)[0])  # 0: it lives in a pid namespace that we cannot see
+    text = request.query["watch"]
+    if text == "1":
+        return asker
+    if (both := _PARENT.fullmatch(text)) and int(both[1]) == asker:
+        return int(both[2])
+    _log.warning("death.unwatched", pid=asker, watch=text[:32], error="this is not the number that the kernel knows")
+    return 0
 
 
 async def _release(admin_path: Path, lease: str) -> bool:
@@ -119,7 +147,7 @@ class Deathwatch:
     """The processes whose end is waited for, each by a pidfd: a number that is used again deceives nobody."""
 
     _handles: set[int] = field(factory=set)
-    _ending: set[asyncio.Future[None]] = field(factory=set)
+    _going_on: set[asyncio.Task[Any]] = field(factory=set)
 
     def add(self, handle: int, then: Then) -> None:
         """Call *then* when the process of the pidfd *handle* has ended; *handle* is ours from now on."""
@@ -128,9 +156,19 @@ class Deathwatch:
 
     def begin(self, then: Then) -> None:
         """Call *then* at once: its process ended before."""
-        ending = asyncio.ensure_future(then())
-        self._ending.add(ending)
-        ending.add_done_callback(self._ending.discard)
+        self._kept(then())
+
+    async def beyond(self, answering: Coroutine[Any, Any, _T]) -> _T:
+        """Await *answering*, which goes on when whoever waits for it is gone: which lease it names is to be known."""
+        task = self._kept(answering)
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody else is to be told of it
+        return await asyncio.shield(task)
+
+    def _kept(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
+        task = asyncio.create_task(work)
+        self._going_on.add(task)
+        task.add_done_callback(self._going_on.discard)
+        return task
 
     def _ended(self, handle: int, then: Then) -> None:
         self._drop(handle)
@@ -145,5 +183,5 @@ class Deathwatch:
         """Watch nobody any longer."""
         for handle in list(self._handles):
             self._drop(handle)
-        for ending in self._ending:
-            ending.cancel()
+        for task in self._going_on:
+            task.cancel()

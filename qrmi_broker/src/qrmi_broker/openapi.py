@@ -120,7 +120,9 @@ _OPERATIONS: dict[Any, _Operation] = {
     public.task_result: _Operation(answers={200: _FILE}, content="application/octet-stream"),
     public.task_logs: _Operation(answers={200: _TEXT}, content="text/plain"),
     public.task_usage: _Operation(answers={200: _object({"qpu_s": _NUMBER})}),
-    admin.ask: _Operation(answers=_LEASE_ANSWERS, query={"watch": {"enum": ["1"]}}, body=_ref("LeaseRequest")),
+    admin.ask: _Operation(
+        answers=_LEASE_ANSWERS, query={"watch": {"pattern": r"^(1|[0-9]{1,9}:[0-9]{1,9})$"}}, body=_ref("LeaseRequest")
+    ),
     admin.show: _Operation(answers=_LEASE_ANSWERS),
     admin.release: _Operation(
         answers=dict.fromkeys((200, 202), _object({"state": {"enum": ["released", "releasing"]}})),
