@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import statistics
 import sys
 import tempfile
@@ -15,6 +17,7 @@ from measure import Row
 TESTS = Path(__file__).parents[1]
 LEASES, FEW, MANY = 1000, 1000, 10_000
 _THREADS = 16
+_LOOP = 300_000
 
 
 def rows(rounds: int) -> list[Row]:
@@ -25,7 +28,9 @@ def rows(rounds: int) -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="qrmid-") as name:
         folder = Path(name)
         os.environ["QRMI_STATE_DIR"] = str(folder / "mine")
-        daemon = Daemon(folder, [fake(folder / "service", lanes=LEASES)]).start()
+        service = folder / "service"
+        resources = [fake(service, lanes=LEASES), fake(service, "now", "fake-instant")]
+        daemon = Daemon(folder, resources).start()
         try:
             return [_leases(daemon, 20 * rounds), _task(daemon, 10 * rounds), *_many(daemon, is_full=rounds > 5)]
         finally:
@@ -33,21 +38,43 @@ def rows(rounds: int) -> list[Row]:
 
 
 def _leases(daemon, rounds: int) -> Row:
-    taken = []
+    """As the plugin asks, at a vendor whose sessions cost nothing; beside it a loop that only computes."""
+    taken, alone = [], []
     for job in range(rounds + 20):
+        run = {"uid": os.getuid(), "cluster": "c", "job_id": str(job), "start_time": 1}
+        body = json.dumps({"run": run, "resources": [{"name": "now"}], "facts": {"user": "root", "node": "n1"}})
         started = time.perf_counter()
-        granted = daemon.ask("fez", job=job)
-        daemon.release(granted["id"])
+        lease = _asked(daemon, "POST", "/v1/leases", body).partition("lease ")[2].split()[0]
+        _asked(daemon, "DELETE", f"/v1/leases/{lease}?wait_s=30")
         taken.append(time.perf_counter() - started)
-    taken = sorted(taken[20:])
-    p99 = taken[int(0.99 * len(taken))]
+    for _ in taken:
+        started = time.perf_counter()
+        sum(range(_LOOP))
+        alone.append(time.perf_counter() - started)
+    p50, p99 = (_quantile(taken[20:], share) for share in (0.5, 0.99))
+    q50, q99 = (_quantile(alone[20:], share) for share in (0.5, 0.99))
     return Row(
         "broker acquire + release, durable",
         "p99 <= 10 ms",
         f"p99 {p99 * 1000:.1f} ms",
         p99 <= 0.010,
-        f"median {statistics.median(taken) * 1000:.1f} ms of {rounds}; new connections each, a session is two files",
+        f"median {p50 * 1000:.1f} ms of {rounds}; a loop that only computes: p99 {q99 / q50:.2f}x its median",
     )
+
+
+def _asked(daemon, method: str, target: str, body: str = "") -> str:
+    """One request of the plugin's: a new connection, HTTP/1.0, lines."""
+    head = f"{method} {target} HTTP/1.0\r\nHost: qrmid\r\nAccept: text/plain\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(daemon.folder / "run" / "admin.sock"))
+        connection.sendall((head + body).encode())
+        answer = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+    assert answer.split()[1] == "200", answer
+    return answer
+
+
+def _quantile(values: list[float], share: float) -> float:
+    return sorted(values)[int(share * len(values))]
 
 
 def _task(daemon, rounds: int) -> Row:
