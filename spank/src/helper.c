@@ -64,13 +64,17 @@ fail:
 bool helper_join(void)
 {
 	struct pollfd end = { .fd = end_of_child, .events = POLLIN };
-	int status = 0;
+	int status = 0, ready = -1;
+	int64_t left;
 
 	if (child == 0)
 		return true;
-	while (now_ms() < deadline_ms && poll(&end, 1, (int) (deadline_ms - now_ms())) < 0 && errno == EINTR)
-		;
-	if (now_ms() >= deadline_ms)
+	while (ready < 0 && (left = deadline_ms - now_ms()) > 0) {
+		ready = poll(&end, 1, (int) left);
+		if (ready < 0 && errno != EINTR)
+			break;
+	}
+	if (ready <= 0)
 		kill(child, SIGKILL);
 	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
 		;

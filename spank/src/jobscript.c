@@ -13,7 +13,7 @@
 
 int jobscript_epilog(spank_t sp, int argc, char **argv)
 {
-	char id[65], why[QRMI_LINE_MAX + 1];
+	char id[65];
 	uint32_t job_id = 0, leader = 0;
 	struct conf conf;
 	struct run run;
@@ -23,7 +23,7 @@ int jobscript_epilog(spank_t sp, int argc, char **argv)
 	    leasefile_read(&conf, job_id, id, sizeof(id), &leader) < 0)
 		goto out;
 	/* A job that was made smaller leaves a node and goes on; a late epilog may meet the file of the next run. */
-	if (run_load(leader, false, &run, why, sizeof(why)) == 0 && !run_is_over(&run))
+	if (run_look(leader, &run) == 0 && !run_is_over(&run))
 		goto out;
 	error = broker_release(conf.admin_path, id, LANE_S, now_ms() + LANE_S * 1000 + SLACK_MS);
 	if (error)

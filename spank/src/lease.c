@@ -112,9 +112,8 @@ static int is_cancelled(void *arg)
 {
 	struct asking *asking = arg;
 	struct run now;
-	char why[QRMI_LINE_MAX];
 
-	if (run_load(asking->job_id, false, &now, why, sizeof(why)) == 0)
+	if (run_look(asking->job_id, &now) == 0)
 		asking->is_over = run_is_over(&now) || now.restart_count != asking->run.restart_count;
 	return asking->is_over;
 }
@@ -134,17 +133,20 @@ static bool wait_a_second(struct asking *asking)
 	return !is_cancelled(asking);
 }
 
+/* The first try may hang until we are killed: its failure is written down before, for who then reads it. */
 static bool load_run(struct asking *asking)
 {
-	char why[QRMI_LINE_MAX];
+	char why[QRMI_LINE_MAX] = "Slurm's controller does not answer";
 	int rv;
 
-	while ((rv = run_load(asking->job_id, true, &asking->run, why, sizeof(why))) < 0 &&
-	       now_ms() < asking->deadline_ms)
-		poll(NULL, 0, 500);
-	if (rv < 0) {
+	do {
 		asking->lease->is_local_failure = true;
 		fail(asking, why, "submit again; if it lasts, tell the administrators");
+		rv = run_load(asking->job_id, &asking->run, why, sizeof(why));
+	} while (rv < 0 && now_ms() < asking->deadline_ms && poll(NULL, 0, 500) == 0);
+	if (rv == 0) {
+		asking->lease->is_local_failure = false;
+		asking->lease->failure[0] = '\0';
 	}
 	return rv == 0;
 }

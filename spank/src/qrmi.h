@@ -102,7 +102,7 @@ int broker_ask(const char *path, const char *method, const char *target, const c
 bool broker_is_lost(int error, const struct reply *reply);
 int broker_release(const char *path, const char *lease, int wait_s, int64_t deadline_ms);
 
-/* run.c: what Slurm itself says of a job, asked by a helper process that may be killed */
+/* run.c: what Slurm itself says of a job */
 struct run {
 	uint32_t job_id;		/* the leader of a heterogeneous job */
 	uint32_t het_offset;
@@ -114,7 +114,8 @@ struct run {
 	char cluster[128], user[128], account[256], partition[128], qos[128], licences[4096];
 };
 
-int run_load(uint32_t job_id, bool is_full, struct run *run, char *why, size_t size);
+int run_load(uint32_t job_id, struct run *run, char *why, size_t size);
+int run_look(uint32_t job_id, struct run *run);
 bool run_is_over(const struct run *run);
 
 /* lease.c: from the request to the answer */

@@ -45,9 +45,9 @@ static void take(spank_t sp)
 	bool is_whole = helper_join();
 
 	is_taken = true;
-	if (!is_whole) {
+	if (!is_whole && !lease->failure[0]) {
 		fail_here("the process that asked the broker was killed");
-	} else if (!lease->is_granted) {
+	} else if (!is_whole || !lease->is_granted) {
 		is_local_failure = lease->is_local_failure;
 		fail_with(lease->failure);
 	} else if (jobenv_export(sp, &lease->reply) != 0) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What Slurm itself says of a job: the only source of the run key. slurm_load_job may hang with its controller and
- * cannot be interrupted, so a child asks and writes what it learns, as text, into a pipe; after 2 s it is killed.
+ * What Slurm itself says of a job: the only source of the run key. slurm_load_job may hang with its controller, as long as
+ * slurm.conf allows, and cannot be interrupted. Who has more to do than to wait lets a child ask, which writes what it
+ * learns, as text, into a pipe, and is killed after 2 s.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -102,13 +103,13 @@ static void put_job(FILE *out, uint32_t job_id, bool is_full)
 		own->het_job_id ? (unsigned) own->het_job_offset : 0, (unsigned) job->job_id);
 }
 
-static void __attribute__((noreturn)) help(int fd, uint32_t job_id, bool is_full, pid_t parent)
+static void __attribute__((noreturn)) help(int fd, uint32_t job_id, pid_t parent)
 {
 	FILE *out = helper_follow_parent(parent) ? fdopen(fd, "w") : NULL;
 
 	signal(SIGPIPE, SIG_DFL);
 	if (out) {
-		put_job(out, job_id, is_full);
+		put_job(out, job_id, false);
 		fflush(out);
 	}
 	_exit(0);
@@ -190,34 +191,52 @@ static void take_all(char *text, struct run *run, char *why, size_t size)
 	}
 }
 
-/* 0, or -1 and in *why* what was wrong. At most 2 s. */
-int run_load(uint32_t job_id, bool is_full, struct run *run, char *why, size_t size)
+static void clear(struct run *run)
 {
-	int ends[2] = { -1, -1 }, rv = -1;
-	char text[8192];
-	pid_t parent = getpid(), helper;
-
 	memset(run, 0, sizeof(*run));
 	run->limit_s = -1;
-	line_make(why, size, "Slurm's controller has not answered within %d s", LOAD_MS / 1000);
-	if (pipe2(ends, O_CLOEXEC) < 0) {
-		line_make(why, size, "pipe: %s", strerror(errno));
-		goto out;
+}
+
+/* All of it. 0, or -1 and in *why* what was wrong; after how long, is not up to us. */
+int run_load(uint32_t job_id, struct run *run, char *why, size_t size)
+{
+	char *text = NULL;
+	size_t length = 0;
+	FILE *out = open_memstream(&text, &length);
+
+	clear(run);
+	line_make(why, size, "%s", strerror(errno));
+	if (out) {
+		put_job(out, job_id, true);
+		fclose(out);
+		take_all(text, run, why, size);
+		free(text);
 	}
+	return run->job_id ? 0 : -1;	/* the last line */
+}
+
+/* Whether it goes on, and which run it is: 0, or -1 where that is not known within 2 s. */
+int run_look(uint32_t job_id, struct run *run)
+{
+	int ends[2] = { -1, -1 }, rv = -1;
+	char text[8192], why[QRMI_LINE_MAX];
+	pid_t parent = getpid(), helper;
+
+	clear(run);
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		goto out;
 	helper = fork();
 	if (helper == 0)
-		help(ends[1], job_id, is_full, parent);
+		help(ends[1], job_id, parent);
 	close(ends[1]);
-	if (helper < 0) {
-		line_make(why, size, "fork: %s", strerror(errno));
+	if (helper < 0)
 		goto out;
-	}
 	read_until(ends[0], text, sizeof(text), now_ms() + LOAD_MS);
 	kill(helper, SIGKILL);
 	while (waitpid(helper, NULL, 0) < 0 && errno == EINTR)
 		;
-	take_all(text, run, why, size);
-	if (run->job_id)	/* the last line */
+	take_all(text, run, why, sizeof(why));
+	if (run->job_id)
 		rv = 0;
 out:
 	if (ends[0] >= 0)
