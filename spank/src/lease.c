@@ -136,14 +136,18 @@ static bool wait_a_second(struct asking *asking)
 /* The first try may hang until we are killed: its failure is written down before, for who then reads it. */
 static bool load_run(struct asking *asking)
 {
-	char why[QRMI_LINE_MAX] = "Slurm's controller does not answer";
+	static const char remedy[] = "submit again; if it lasts, tell the administrators";
+	char why[QRMI_LINE_MAX];
 	int rv;
 
-	do {
-		asking->lease->is_local_failure = true;
-		fail(asking, why, "submit again; if it lasts, tell the administrators");
-		rv = run_load(asking->job_id, &asking->run, why, sizeof(why));
-	} while (rv < 0 && now_ms() < asking->deadline_ms && poll(NULL, 0, 500) == 0);
+	asking->lease->is_local_failure = true;
+	fail(asking, "Slurm's controller does not answer", remedy);
+	while ((rv = run_load(asking->job_id, &asking->run, why, sizeof(why))) < 0) {
+		fail(asking, why, remedy);
+		if (now_ms() >= asking->deadline_ms)
+			break;
+		poll(NULL, 0, 500);
+	}
 	if (rv == 0) {
 		asking->lease->is_local_failure = false;
 		asking->lease->failure[0] = '\0';

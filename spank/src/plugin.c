@@ -3,8 +3,8 @@
  * The hooks that Slurm looks up, and in which context each does something.
  *
  * Where an error may be returned is decided by what Slurm does with it: a remote hook before task_init that fails drains
- * the node or lets the job end as COMPLETED, so nothing here ever returns an error. A failure is remembered in
- * init_post_opt, where the work begins as root in slurmstepd, or in user_init, where it ends, and ends the task from task_init.
+ * the node or lets the job end as COMPLETED, so nothing here ever returns an error. The work begins in init_post_opt, as
+ * root in slurmstepd, and is waited for in user_init; a failure is remembered, and ends the task from task_init.
  */
 #include <stdlib.h>
 #include <string.h>

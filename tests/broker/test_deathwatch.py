@@ -12,6 +12,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from qrmi_core import QrmiError
+
 from .daemon import vendor_log
 from .munged import running
 from .site import Site
@@ -95,6 +97,12 @@ def test_a_lease_ends_with_the_parent_of_who_asked_for_it(daemon, folder, words)
         process.wait()
 
         assert ("own" in words) == closed(folder / "service", within_s=2.0)
+
+
+def test_a_process_that_cannot_be_meant_is_refused(daemon):
+    """Who errs in it would have a lease that nobody watches, and not know."""
+    with pytest.raises(QrmiError, match="neither 1 nor PID:PARENT"):
+        daemon.admin().ask("POST", "/v1/leases?watch=me", body=b"{}")
 
 
 def test_without_the_flag_the_process_may_go(daemon, folder):

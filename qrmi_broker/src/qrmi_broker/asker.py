@@ -34,10 +34,14 @@ class Asker:
     is_admin: bool = False
 
 
-def uid_of(connection: Any) -> int:
-    """The uid of the process that connected, as the kernel noted it then."""
+def peer_of(connection: Any) -> tuple[int, int]:
+    """The pid and the uid of the process that connected, as the kernel noted them then.
+
+    A pid of 0 is that of a process in a namespace that we cannot see.
+    """
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return int(_CREDENTIALS.unpack(raw)[1])
+    pid, uid, _ = _CREDENTIALS.unpack(raw)
+    return int(pid), int(uid)
 
 
 class Doorman(web.RequestHandler):
@@ -53,7 +57,7 @@ class Doorman(web.RequestHandler):
         return made
 
     def connection_made(self, transport: Any) -> None:
-        self.uid = uid_of(transport.get_extra_info("socket"))
+        _, self.uid = peer_of(transport.get_extra_info("socket"))
         self.held[self.uid] += 1
         super().connection_made(transport)
         if self.uid != 0 and self.held[self.uid] > CONNECTIONS:

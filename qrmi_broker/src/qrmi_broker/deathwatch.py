@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import socket
-import struct
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
@@ -22,15 +20,16 @@ from aiohttp import web
 from attrs import define, field
 
 from qrmi_broker.answers import Handler
+from qrmi_broker.asker import peer_of
 from qrmi_broker.watchlist import Watchlist
 from qrmi_core import log
+from qrmi_core.errors import PayloadError
 
 LEASE_HEADER = "Qrmi-Lease"
 """In an answer about leases: which one it is about. A relay reads no more of it."""
 REASON = "its batch step died"
 _PAUSES_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """A broker that is being restarted is asked again."""
-_CREDENTIALS = struct.Struct("3i")
 _PARENT = re.compile(r"(\d{1,9}):(\d{1,9})", re.ASCII)
 """A child asks for its parent: their numbers, of which the kernel tells us the first, too."""
 _WATCHED = "watched"
@@ -81,7 +80,7 @@ def attach(app: web.Application, admin_path: Path) -> None:
         if watched is None:
             return await handler(request)
         request[_WATCHED] = watched
-        return await watch.beyond(answer_watched(request, handler))
+        return await watch.to_its_end(answer_watched(request, handler))
 
     async def watch_on(_: web.Application) -> None:
         for lease, pid, handle in known.read():
@@ -114,15 +113,17 @@ def _opened(request: web.Request) -> tuple[int, int | None] | None:
 
 def _wanted(request: web.Request) -> int:
     """The number of the process to be watched; 0: none."""
-    connection = request.get_extra_info("socket")
-    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    asker = int(_CREDENTIALS.unpack(raw)[0])  # 0: it lives in a pid namespace that we cannot see
+    asker, _ = peer_of(request.get_extra_info("socket"))
     text = request.query["watch"]
     if text == "1":
         return asker
-    if (both := _PARENT.fullmatch(text)) and int(both[1]) == asker:
+    both = _PARENT.fullmatch(text)
+    if both is None:
+        raise PayloadError("watch", "", "is neither 1 nor PID:PARENT", "Give the asker's number and its parent's")
+    if int(both[1]) == asker:
         return int(both[2])
-    _log.warning("death.unwatched", pid=asker, watch=text[:32], error="this is not the number that the kernel knows")
+    error = "who asks is in another pid namespace: the lease ends with its job, and not with its batch step's death"
+    _log.warning("death.unwatched", pid=asker, watch=text, error=error)
     return 0
 
 
@@ -158,8 +159,8 @@ class Deathwatch:
         """Call *then* at once: its process ended before."""
         self._kept(then())
 
-    async def beyond(self, answering: Coroutine[Any, Any, _T]) -> _T:
-        """Await *answering*, which goes on when whoever waits for it is gone: which lease it names is to be known."""
+    async def to_its_end(self, answering: Coroutine[Any, Any, _T]) -> _T:
+        """Await *answering*, which goes on when whoever waits for it is gone: its lease must be known, to be ended."""
         task = self._kept(answering)
         task.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody else is to be told of it
         return await asyncio.shield(task)

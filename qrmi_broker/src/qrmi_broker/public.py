@@ -108,7 +108,7 @@ async def plan_task(request: web.Request) -> web.Response:
     spooled = await _spooled(request, broker, task_id)
     try:
         source = _header(request, protocol.SOURCE_HEADER) or "payload"
-        content = broker.spool.payload(task_id) if spooled.small is None else spooled.small
+        content = broker.spool.content(task_id, spooled.small)
         payload = Payload(_kind(request), spooled.size_bytes, source, content)
         plan = await broker.vendors[lease.resource].ask("task_plan", payload)
     finally:

@@ -46,6 +46,10 @@ class Spool:
         """Where the payload of a task lies until it has ended."""
         return self.folder / f"{task_id}.payload"
 
+    def content(self, task_id: str, small: bytes | None) -> bytes | Path:
+        """A payload, as a `Payload` takes it."""
+        return self.payload(task_id) if small is None else small
+
     def result(self, task_id: str) -> Path:
         """Where the result lies, for a week."""
         return self.folder / f"{task_id}.result"

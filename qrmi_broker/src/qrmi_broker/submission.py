@@ -156,5 +156,4 @@ class Submitter:
         return found
 
     def _payload(self, task: Task) -> Payload:
-        content = self.spool.payload(task.id) if task.payload is None else task.payload
-        return Payload(task.kind, task.size_bytes, task.source, content)
+        return Payload(task.kind, task.size_bytes, task.source, self.spool.content(task.id, task.payload))

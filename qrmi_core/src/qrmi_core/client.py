@@ -23,6 +23,8 @@ from qrmi_core.models import AcquireRequest, TaskPlan, TaskState, TaskStatus, Us
 from qrmi_core.payload import Payload
 from qrmi_core.polling import Clock, SystemClock
 
+_AT_ONCE_BYTES = 1 << 16
+"""A payload up to here goes in one packet with its head, so that the broker wakes up once for it."""
 _TASK_ID = re.compile("[0-9A-Za-z_-]{1,64}")
 _CONNECT_S = 5.0
 _ANSWER_S = 600.0
@@ -121,10 +123,6 @@ class _Facts:
     type: str
     payloads: tuple[str, ...]
     settings: Mapping[str, str]
-
-
-_AT_ONCE_BYTES = 1 << 16
-"""A payload up to here goes in one packet with its head, so that the broker wakes up once for it."""
 
 
 class BrokerResource(QuantumResource):
