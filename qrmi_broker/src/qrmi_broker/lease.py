@@ -21,7 +21,8 @@ class LeaseState(StrEnum):
     """Where a lease is in its life. The moves between them are in `MOVES`."""
 
     INTENT = "INTENT"
-    """Written before the vendor is asked: after a crash it tells what may have been opened."""
+    """Written before the vendor is asked: after a crash it tells what may have been opened. Where no vendor has to be
+    asked, there is none, and the lease is written ACTIVE."""
     ACTIVE = "ACTIVE"
     RELEASING = "RELEASING"
     RELEASED = "RELEASED"
@@ -98,6 +99,11 @@ class Lease:
     """The vendor is asked for a session."""
     starting: set[asyncio.Task[Any]] = field(factory=set)
     """Submissions in flight: a release waits for them."""
+
+    @property
+    def is_to_be_opened(self) -> bool:
+        """The vendor has to be asked for a session; where a backend has none, the session is no more than a token."""
+        return not self.own and self.session is None
 
     @property
     def key(self) -> str:

@@ -109,6 +109,8 @@ class Leases:
             ]
             await self.lanes.take(grant, wait_s)
             self.permission.check_drains(grant, self.vendors)  # again: it has waited
+            for lease in grant.leases:
+                session.open_unasked(lease, self.vendors[lease.resource])
             passing("lease.reserved")
             await self.debts.settle(lambda db: records.intend(db, grant))
             self._fences.update({lease.fence: lease for lease in grant.leases})
@@ -164,10 +166,10 @@ class Leases:
             raise AuthorizationRefused(grant.wanted[0].name, "the lease of this run has ended")
 
     async def _open(self, lease: Lease) -> None:
-        if not lease.own:
+        if lease.is_to_be_opened:
             await session.open_(lease, self.vendors[lease.resource])
             passing("lease.acquired")
-        await self.ledger.do(lambda db: records.activate(db, lease))
+            await self.ledger.do(lambda db: records.activate(db, lease))
         lease.move(LeaseState.ACTIVE)
         passing("lease.activated")
 

@@ -14,21 +14,27 @@ from qrmi_core.models import Run, TaskState, TaskStatus
 
 
 def intend(db: sqlite3.Connection, grant: Grant) -> None:
-    run, facts = grant.run, grant.facts
+    """Before a vendor is asked; a lease that needs no vendor is ACTIVE with it."""
+    run, facts, now = grant.run, grant.facts, time.time()
     db.execute(
         "INSERT INTO grants (id, cluster, job_id, restart_count, start_time, uid, user, account, partition, qos, node,"
         " asked_at, expires_at, wanted) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             *(grant.id, run.cluster or "", run.job_id or "", run.restart_count, run.start_time or 0, run.uid),
             *(facts.user, facts.account, facts.partition, facts.qos, facts.node),
-            *(time.time(), grant.expires_at),
+            *(now, grant.expires_at),
             json.dumps({"wanted": [attrs.asdict(one) for one in grant.wanted], "facts": attrs.asdict(facts)}),
         ),
     )
     for lease in grant.leases:
+        state, acquired_at = (LeaseState.INTENT, None) if lease.is_to_be_opened else (LeaseState.ACTIVE, now)
         written = db.execute(
-            'INSERT INTO leases ("grant", resource, alias, exclusive, own, state) VALUES (?, ?, ?, ?, ?, ?)',
-            (grant.id, lease.resource, lease.alias, lease.exclusive, lease.own, LeaseState.INTENT),
+            'INSERT INTO leases ("grant", resource, alias, exclusive, own, state, session, acquired_at)'
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(grant.id, lease.resource, lease.alias, lease.exclusive, lease.own),
+                *(state, lease.session, acquired_at),
+            ),
         )
         lease.fence = written.lastrowid or 0
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+import uuid
 from collections.abc import Iterator
 
 from qrmi_broker.lease import Lease
 from qrmi_broker.vendor import NotSent, Vendor
 from qrmi_core import log
-from qrmi_core.backend import QuantumResource
 from qrmi_core.errors import (
     AcquireTimeout,
     AuthenticationFailed,
@@ -32,6 +32,12 @@ _REFUSALS = (AcquireTimeout, AuthenticationFailed, AuthorizationRefused, Backend
 """Answers to an acquire that opened nothing. After any other, nobody knows."""
 
 _log = log.logger(part="session")
+
+
+def open_unasked(lease: Lease, vendor: Vendor) -> None:
+    """Give *lease* its session where that is no more than a token: nobody has to be asked, and nothing may be lost."""
+    if not lease.own and vendor.inherits("acquire"):
+        lease.session = str(uuid.uuid4())
 
 
 async def open_(lease: Lease, vendor: Vendor) -> None:
@@ -70,7 +76,8 @@ async def find(lease: Lease, vendor: Vendor) -> bool:
     pauses = _pauses()
     while not lease.own:
         try:
-            if type((await vendor.hosted()).inner).acquire is QuantumResource.acquire:
+            await vendor.hosted()
+            if vendor.inherits("acquire"):
                 return True
             sessions = await vendor.call("sessions")
         except NotOffered:
@@ -86,7 +93,7 @@ async def find(lease: Lease, vendor: Vendor) -> bool:
 
 async def close(lease: Lease, vendor: Vendor) -> None:
     """Close the session, if there is one; a vendor that cannot is asked again until the session ends by itself."""
-    if lease.session is None:
+    if lease.session is None or vendor.inherits("release"):
         return
     pauses = _pauses()
     deadline = time.monotonic() + max(

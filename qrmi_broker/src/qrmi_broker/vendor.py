@@ -13,7 +13,7 @@ from qrmi_broker import replies
 from qrmi_broker.lease import Lease
 from qrmi_broker.threads import Threads
 from qrmi_core import host, log, registry
-from qrmi_core.backend import Backend
+from qrmi_core.backend import Backend, QuantumResource
 from qrmi_core.config import ResourceConfig
 from qrmi_core.errors import BackendFault, ResourceUnavailable, UnexpectedReply
 
@@ -155,6 +155,12 @@ class Vendor:
                 self._opened = None
             raise
         return resource
+
+    def inherits(self, verb: str) -> bool:
+        """Whether the backend leaves *verb* as `QuantumResource` has it. False while the resource is not open."""
+        if self._opened is None or not self._opened.done() or self._opened.exception() is not None:
+            return False
+        return getattr(type(self._opened.result().inner), verb) is getattr(QuantumResource, verb)
 
     def _open(self) -> host.Hosted:
         opened: host.Hosted = replies.asked(self.name, "open", lambda: host.open_resource(self.opening))
