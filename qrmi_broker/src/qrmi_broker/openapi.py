@@ -57,7 +57,8 @@ SCHEMAS: dict[str, Schema] = {
             "reason": _MAYBE_TEXT,
             "queue_position": {"type": ["integer", "null"]},
             "progress": _MAYBE_NUMBER,
-        }
+        },
+        result={"type": "string", "contentEncoding": "base64"},
     ),
     "Run": _object(
         {"uid": {"type": "integer"}, "job_id": _TEXT},
@@ -115,7 +116,7 @@ _OPERATIONS: dict[Any, _Operation] = {
     ),
     public.find_task: _Operation(answers={200: _object({"id": _MAYBE_TEXT})}, query={"key": _TEXT}),
     public.plan_task: _Operation(answers={200: {"type": "object"}}, headers=_PAYLOAD_HEADERS, is_payload=True),
-    public.show_task: _Operation(answers={200: _ref("Task")}, query=_WAIT),
+    public.show_task: _Operation(answers={200: _ref("Task")}, query={**_WAIT, "result": {"enum": ["1"]}}),
     public.stop_task: _Operation(answers={204: None}),
     public.task_result: _Operation(answers={200: _FILE}, content="application/octet-stream"),
     public.task_logs: _Operation(answers={200: _TEXT}, content="text/plain"),

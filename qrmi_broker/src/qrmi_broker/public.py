@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
@@ -28,7 +29,9 @@ from qrmi_core.errors import (
     PayloadError,
     ResourceUnavailable,
 )
+from qrmi_core.models import TaskStatus
 from qrmi_core.payload import Payload
+from qrmi_core.redaction import mask
 
 BROKER: web.AppKey[Broker] = web.AppKey("broker", Broker)
 _LONGEST_KEY = 256
@@ -124,7 +127,7 @@ async def find_task(request: web.Request) -> web.Response:
 
 
 async def show_task(request: web.Request) -> web.Response:
-    """A task's state; with ``wait_s`` after its end, or after so long."""
+    """A task's state; with ``wait_s`` after its end, or after so long; with ``result=1`` and a small one, in base64."""
     try:
         wait_s = float(request.query.get("wait_s", "0"))
     except ValueError:
@@ -133,7 +136,11 @@ async def show_task(request: web.Request) -> web.Response:
         raise PayloadError("wait_s", "", "is no number of seconds", f"Give 0 to {protocol.MOST_WAIT_S:g}")
     task_id = request.match_info["id"]
     task = await request.app[BROKER].tasks.find(task_id, _asker(request).uid, wait_s=wait_s)
-    return as_json({"id": task_id, **attrs.asdict(task.state)})
+    found = {"id": task_id, **attrs.asdict(task.state)}
+    if not request.query.get("result") or task.result is None or task.state.status is not TaskStatus.COMPLETED:
+        return as_json(found)
+    said = {name: mask(value) if isinstance(value, str) else value for name, value in found.items()}
+    return web.json_response({**said, "result": base64.b64encode(task.result).decode()})  # the user's, letter by letter
 
 
 async def stop_task(request: web.Request) -> web.Response:

@@ -48,7 +48,7 @@ class Submitter:
     spool: Spool
 
     async def submit(self, task: Task) -> None:
-        """Write the intent, submit, write the vendor's id.
+        """Write the intent and submit; the vendor's id is there then, and to be written by `identify`.
 
         Raises:
             QrmiError: why it was not submitted, or that nobody knows; the ledger says which.
@@ -61,6 +61,9 @@ class Submitter:
         passing("task.intended")
         task.vendor_id = await self._send(task)
         passing("task.submitted")
+
+    async def identify(self, task: Task) -> None:
+        """Write the vendor's id: whoever asked may be told then."""
         task.payload = None
         await self.ledger.surely(lambda db: records.identify_task(db, task))
         passing("task.identified")

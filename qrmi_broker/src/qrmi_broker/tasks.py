@@ -15,7 +15,7 @@ from attrs import define, field
 from qrmi_broker import records
 from qrmi_broker.lease import Lease, LeaseState
 from qrmi_broker.ledger import Ledger, LedgerUnavailable, Work
-from qrmi_broker.spool import Spool, Spooled
+from qrmi_broker.spool import SMALL_BYTES, Spool, Spooled
 from qrmi_broker.submission import Submitter
 from qrmi_broker.task import Task
 from qrmi_broker.vendor import ANSWER_S, Vendor
@@ -191,7 +191,8 @@ class Tasks:
         except BaseException:
             self._forget(task)
             raise
-        task.watch = asyncio.create_task(self._follow(task))
+        task.watch = asyncio.create_task(self._follow(task))  # a short one ends while its id is written
+        await self._submitter.identify(task)
 
     async def _resume(self, task: Task) -> None:
         if task.vendor_id is None:
@@ -212,7 +213,8 @@ class Tasks:
     def _forget(self, task: Task) -> None:
         self._open.pop(task.id, None)
         self._keys.pop((task.uid, task.resource, task.key), None)
-        self.spool.forget_payload(task.id)
+        if task.size_bytes > SMALL_BYTES:
+            self.spool.forget_payload(task.id)
         task.ended.set()
 
     async def _stop(self, task: Task) -> None:

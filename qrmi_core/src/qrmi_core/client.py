@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import os
 import re
-import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import IO, Any
@@ -22,34 +22,14 @@ from qrmi_core.host import Hosted, Opening, load_settings, open_resource, state_
 from qrmi_core.models import AcquireRequest, TaskPlan, TaskState, TaskStatus, Usage
 from qrmi_core.payload import Payload
 from qrmi_core.polling import Clock, SystemClock
+from qrmi_core.unixhttp import AT_ONCE_BYTES, Connection
 
-_AT_ONCE_BYTES = 1 << 16
-"""A payload up to here goes in one packet with its head, so that the broker wakes up once for it."""
 _TASK_ID = re.compile("[0-9A-Za-z_-]{1,64}")
-_CONNECT_S = 5.0
-_ANSWER_S = 600.0
-"""Longer than the broker takes to give up on a vendor."""
 
 
 @settings(prefix=variables.BROKER_SUFFIX)
 class _NoSettings:
     """What a resource behind the broker needs to know, the broker knows."""
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("qrmid", timeout=_ANSWER_S)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(_CONNECT_S)
-        try:
-            self.sock.connect(self._path)
-        except OSError:
-            self.sock.close()
-            raise
-        self.sock.settimeout(_ANSWER_S)
 
 
 @define(eq=False)
@@ -60,7 +40,7 @@ class Broker:
     resource: str = "qrmid"
     """For messages."""
     token: str | None = field(default=None, repr=False)
-    _idle: list[_UnixConnection] = field(factory=list, repr=False)
+    _idle: list[Connection] = field(factory=list, repr=False)
 
     def ask(
         self,
@@ -79,7 +59,7 @@ class Broker:
         sent = dict(headers or {})
         if self.token is not None:
             sent["Authorization"] = f"Bearer {self.token}"
-        for connection in [*self._taken(), _UnixConnection(self.socket_path)]:
+        for connection in [*self._taken(), Connection(self.socket_path)]:
             is_kept = connection.sock is not None
             try:
                 if body is not None and not isinstance(body, bytes):
@@ -105,14 +85,14 @@ class Broker:
 
     def connection(self) -> http.client.HTTPConnection:
         """A new connection, for who wants the bare answer."""
-        return _UnixConnection(self.socket_path)
+        return Connection(self.socket_path)
 
     def close(self) -> None:
         """Close the kept connections."""
         for connection in self._taken():
             connection.close()
 
-    def _taken(self) -> list[_UnixConnection]:
+    def _taken(self) -> list[Connection]:
         with suppress(IndexError):
             return [self._idle.pop()]
         return []
@@ -134,6 +114,8 @@ class BrokerResource(QuantumResource):
         super().__init__(ctx)
         self._broker = broker
         self._path = f"/v1/resources/{quote(ctx.name, safe='')}"
+        self._come: tuple[str, bytes] = ("", b"")
+        """The last small result that came with the end of its task, and whose it is."""
 
     def task_start(self, payload: Payload, *, key: str) -> str:
         found = self._send(payload, f"{self._path}/tasks", {protocol.KEY_HEADER: quote(key)})
@@ -148,7 +130,7 @@ class BrokerResource(QuantumResource):
             content = self._broker.ask(
                 "POST",
                 path,
-                body=stream.read() if payload.size_bytes <= _AT_ONCE_BYTES else stream,
+                body=stream.read() if payload.size_bytes <= AT_ONCE_BYTES else stream,
                 headers={
                     "Content-Type": "application/octet-stream",
                     "Content-Length": str(payload.size_bytes),
@@ -176,19 +158,23 @@ class BrokerResource(QuantumResource):
         deadline = clock.monotonic() + timeout_s
         while True:
             left = max(0.0, deadline - clock.monotonic())
-            state = _state(self._task(task_id, min(left, protocol.MOST_WAIT_S)), self.ctx.name)
+            found = self._task(task_id, min(left, protocol.MOST_WAIT_S))
+            state = _state(found, self.ctx.name)
+            if "result" in found:
+                self._come = (task_id, _decoded(found["result"], self.ctx.name))
             if state.status.is_terminal or left <= protocol.MOST_WAIT_S:
                 return state
 
     def _task(self, task_id: str, wait_s: float) -> Any:
-        query = f"?{urlencode({'wait_s': f'{wait_s:g}'})}" if wait_s else ""
+        query = f"?{urlencode({'wait_s': f'{wait_s:g}', 'result': 1})}" if wait_s else ""
         return self._broker.ask_json("GET", f"{self._of(task_id)}{query}")
 
     def task_stop(self, task_id: str) -> None:
         self._broker.ask("DELETE", self._of(task_id))
 
     def task_result(self, task_id: str) -> bytes:
-        return self._broker.ask("GET", f"{self._of(task_id)}/result")
+        whose, result = self._come
+        return result if whose == task_id else self._broker.ask("GET", f"{self._of(task_id)}/result")
 
     def task_logs(self, task_id: str) -> str:
         return self._broker.ask("GET", f"{self._of(task_id)}/logs").decode(errors="replace")
@@ -281,6 +267,13 @@ def _json(content: bytes, resource: str) -> Any:
         return json.loads(content)
     except ValueError as exc:
         raise UnexpectedReply(resource, f"the broker answered {content[:200]!r}") from exc
+
+
+def _decoded(result: Any, resource: str) -> bytes:
+    try:
+        return base64.b64decode(result, validate=True)
+    except (TypeError, ValueError) as exc:
+        raise UnexpectedReply(resource, f"the broker gave as a result {str(result)[:200]}") from exc
 
 
 def _state(found: Any, resource: str) -> TaskState:

@@ -1,0 +1,72 @@
+"""Short tasks: their results come with their end, and their ends are written after their ids."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+
+from qrmi_broker.spool import SMALL_BYTES
+from qrmi_core import Payload, TaskStatus, open_resource
+
+from .daemon import KEY, vendor_log
+from .watch import until
+
+
+def test_a_small_one_comes_with_the_end(daemon):
+    """A task of a few milliseconds costs a question more than it has to."""
+    sent = Payload.from_json("script", {"runs_s": 0})
+    with open_resource(daemon.opening(daemon.ask("fez"), "fez")) as resource:
+        task = resource.task_start(sent, key="small")
+        resource.task_wait(task, 30)
+        daemon.stop()
+
+        assert sent.read() == resource.task_result(task)
+
+
+def test_a_large_one_is_asked_for_when_it_is_wanted(daemon):
+    """Who only waits for a task would be sent all that it computed."""
+    sent = Payload.from_json("script", {"runs_s": 0, "pad": "x" * SMALL_BYTES})
+    with open_resource(daemon.opening(daemon.ask("fez"), "fez")) as resource:
+        task = resource.task_start(sent, key="large")
+        said = daemon.admin().ask_json("GET", f"/v1/tasks/{task}?wait_s=30&result=1")
+
+        assert (TaskStatus.COMPLETED, False) == (said["status"], "result" in said)
+        assert sent.read() == resource.task_result(task)
+
+
+def test_it_is_not_changed_by_what_looks_like_a_secret_in_it(daemon):
+    """A result in base64 that is masked on its way is no base64 any longer."""
+    sent = Payload.from_json("script", {"runs_s": 0, "note": KEY})
+    with open_resource(daemon.opening(daemon.ask("fez"), "fez")) as resource:
+        task = resource.task_start(sent, key="secret")
+        resource.task_wait(task, 30)
+
+        assert sent.read() == resource.task_result(task)
+
+
+def test_one_that_is_there_before_the_ledger_can_be_written_is_not_lost(daemon):
+    """The end would be written first, and the id after it: a task that has ended would run for ever."""
+    service = daemon.folder / "service"
+    sent = Payload.from_json("script", {"runs_s": 0})
+    with open_resource(daemon.opening(daemon.ask("fez"), "fez")) as resource:
+        (service / "hang-task_start").touch()
+        started: list[str] = []
+        asking = threading.Thread(target=lambda: started.append(resource.task_start(sent, key="early")))
+        asking.start()
+        until(lambda: resource.find_task("early"))
+        other = sqlite3.connect(daemon.folder / "state" / "ledger.sqlite", isolation_level=None)
+        time.sleep(0.2)  # its intent is written
+        other.execute("BEGIN IMMEDIATE")
+        (service / "hang-task_start").unlink()
+        until(lambda: "ledger.unavailable" in daemon.words, 30)
+        other.execute("ROLLBACK")
+        other.close()
+        asking.join(30)
+
+        assert TaskStatus.COMPLETED is resource.task_wait(started[0], 30).status
+        daemon.kill()
+        daemon.start()
+        assert TaskStatus.COMPLETED is resource.task_status(started[0]).status
+        assert sent.read() == resource.task_result(started[0])
+    assert 1 == sum(one["event"] == "task.started" for one in vendor_log(service))
