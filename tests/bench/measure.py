@@ -48,6 +48,18 @@ def in_turns(rounds: int, *measurements: Callable[[], float]) -> list[float]:
     return [statistics.median(column) for column in zip(*taken, strict=True)]
 
 
+def processor_time() -> tuple[int, int]:
+    """Of this machine since its start, in ticks: what its host gave to other guests, and all."""
+    ticks = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return ticks[7], sum(ticks)
+
+
+def taken_by_others(before: tuple[int, int]) -> str:
+    """What this machine did not get of its processors since *before*: where that is much, a p99 is that of its host."""
+    theirs, all_ = (now - then for now, then in zip(processor_time(), before, strict=True))
+    return f"{100 * theirs / max(1, all_):.1f} % of the processors went to other guests of the host"
+
+
 def peer_bin(folder: str | Path) -> Path:
     """Install the peer in an environment of its own below *folder*, and return where its commands are."""
     place = Path(folder) / "peer"

@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from measure import Row
+from measure import Row, processor_time, taken_by_others
 
 TESTS = Path(__file__).parents[1]
 MANY = 500
@@ -81,6 +81,7 @@ def _compared(what: str, measure, clusters, rounds: int) -> list[Row]:
         "qpu": ("ours", ("--qpu=now",)),
     }
     taken: dict[str, list[float]] = {kind: [] for kind in kinds}
+    before = processor_time()
     for index in range(2 * rounds + 2):
         for kind, (name, options) in kinds.items():
             took_s = measure(clusters[name], options)
@@ -88,7 +89,7 @@ def _compared(what: str, measure, clusters, rounds: int) -> list[Row]:
             if index >= 2:
                 taken[kind].append(took_s)
     none, plain, empty, qpu = (statistics.median(values) for values in taken.values())
-    detail = f"{{:.1f}} ms beside {{:.1f}} ms; medians of {2 * rounds}, in turns"
+    detail = f"{{:.1f}} ms beside {{:.1f}} ms; medians of {2 * rounds}, in turns; {taken_by_others(before)}"
     return [
         Row(
             f"{what}: a job with --qpu over the same job without any plugin",
