@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import sqlite3
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from qrmi_broker.leases import REMEMBERED_S
 from qrmi_broker.spool import SMALL_BYTES
 from qrmi_core import Payload, TaskStatus
 from qrmi_core.client import open_brokered
 
-from .daemon import Daemon, vendor_log
+from .daemon import Daemon, fake, vendor_log
 from .watch import held, said, sessions, until
 
 SUBMIT = ("POST", "/v1/resources/fez/tasks")
@@ -112,6 +114,27 @@ def test_a_full_disk_gives_no_lease_and_takes_every_one_back(disk, new_daemon, f
     daemon.ask("fez", job=6)
     assert ["2", "6"] == held(daemon)
     assert "released" == daemon.release(second["id"])["state"]
+
+
+@pytest.mark.parametrize("name", ["fez", "now"])
+def test_a_lease_that_was_not_written_does_not_end_the_next(disk, new_daemon, folder, name):
+    """Both had one fence: what was undone of the first ended the second, and its lane was given twice."""
+    service = folder / "service"
+    daemon = new_daemon(fake(service), fake(service, "now", "fake-instant")).start()
+    daemon.admin().ask("GET", "/v1/resources/now/target")
+    filler = fill(disk)
+    is_refused(daemon.ask(name, job=1, until=None))
+    filler.unlink()
+    granted = daemon.ask(name, job=2)
+    time.sleep(REMEMBERED_S + 1)
+
+    assert (["2"], ["ACTIVE"]) == (held(daemon), states(daemon))
+    with open_brokered(daemon.opening(granted, name)) as resource:
+        task = resource.task_start(Payload.from_json("script", {"runs_s": 0}), key="k")
+        assert TaskStatus.COMPLETED is resource.task_wait(task, 30).status
+    daemon.kill()
+    daemon.start()
+    assert ["2"] == held(daemon)
 
 
 def test_a_lease_that_the_ledger_refuses_is_said(disk, new_daemon):

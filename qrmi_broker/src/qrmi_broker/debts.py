@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import define, field
 
 from qrmi_broker.ledger import Ledger, LedgerUnavailable, Work
 from qrmi_core import log
+
+_T = TypeVar("_T")
 
 _log = log.logger(part="debts")
 
@@ -22,7 +24,7 @@ class Debts:
     _owed: list[Work[Any]] = field(factory=list)
     _payer: asyncio.Task[None] | None = None
 
-    async def settle(self, work: Work[Any]) -> None:
+    async def settle(self, work: Work[_T]) -> _T:
         """Write what is owed and *work*, or neither: who reads an intent finds no lease before it that was released.
 
         Raises:
@@ -30,13 +32,14 @@ class Debts:
         """
         owed = list(self._owed)
 
-        def both(db: sqlite3.Connection) -> None:
+        def both(db: sqlite3.Connection) -> _T:
             for one in owed:
                 one(db)
-            work(db)
+            return work(db)
 
-        await self.ledger.do(both)
+        done = await self.ledger.do(both)
         self._owed = [one for one in self._owed if one not in owed]
+        return done
 
     async def owe(self, work: Work[Any]) -> None:
         """Write it now, or when there is a ledger again."""
@@ -47,7 +50,7 @@ class Debts:
         """The same without waiting: for what may be lost, because a restart does it again.
 
         Args:
-            work: a part of a transaction.
+            work: a part of a transaction; it may be written twice, and the second time after what came later.
             within_s: how long it may wait for another to be written with.
         """
         self._owed.append(work)

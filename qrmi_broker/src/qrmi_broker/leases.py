@@ -112,7 +112,9 @@ class Leases:
             for lease in grant.leases:
                 session.open_unasked(lease, self.vendors[lease.resource])
             passing("lease.reserved")
-            await self.debts.settle(lambda db: records.intend(db, grant))
+            fences = await self.debts.settle(lambda db: records.intend(db, grant))
+            for lease, fence in zip(grant.leases, fences, strict=True):
+                lease.fence = fence
             self._fences.update({lease.fence: lease for lease in grant.leases})
             passing("lease.intended")
             for lease in grant.leases:
@@ -201,9 +203,9 @@ class Leases:
             await asyncio.wait([grant.undoing])
         if grant.ending is not None:  # somebody asked for its end meanwhile, and sees to it
             return
-        if all(lease.state is not LeaseState.OUTCOME_UNKNOWN for lease in grant.leases):
+        if not any(map(self.lanes.has, grant.leases)):
             self._forget(grant)
-        else:  # its lane is held; the reconciler ends it
+        else:  # nobody knows of its session, or its end failed: the reconciler ends it
             grant.failure = None
 
     async def _release(self, grant: Grant, reason: str) -> None:

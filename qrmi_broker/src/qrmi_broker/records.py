@@ -13,9 +13,9 @@ from qrmi_broker.task import Task, TaskRecord
 from qrmi_core.models import Run, TaskState, TaskStatus
 
 
-def intend(db: sqlite3.Connection, grant: Grant) -> None:
-    """Before a vendor is asked; a lease that needs no vendor is ACTIVE with it."""
-    run, facts, now = grant.run, grant.facts, time.time()
+def intend(db: sqlite3.Connection, grant: Grant) -> list[int]:
+    """Before a vendor is asked; a lease that needs no vendor is ACTIVE with it. Its fences count once committed."""
+    run, facts, now, fences = grant.run, grant.facts, time.time(), []
     db.execute(
         "INSERT INTO grants (id, cluster, job_id, restart_count, start_time, uid, user, account, partition, qos, node,"
         " asked_at, expires_at, wanted) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -36,7 +36,8 @@ def intend(db: sqlite3.Connection, grant: Grant) -> None:
                 *(state, lease.session, acquired_at),
             ),
         )
-        lease.fence = written.lastrowid or 0
+        fences.append(written.lastrowid or 0)
+    return fences
 
 
 def activate(db: sqlite3.Connection, lease: Lease) -> None:

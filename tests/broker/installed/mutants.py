@@ -48,20 +48,17 @@ def no_intent() -> None:
     intend_task, identify_task = records.intend_task, records.identify_task
     fences: dict[str, itertools.count] = {}
 
-    def no_intend(db: object, grant: object) -> None:
+    def no_intend(db: object, grant: object) -> list[int]:
         if "next" not in fences:
             last = db.execute("SELECT max(fence) FROM leases").fetchone()[0]
             fences["next"] = itertools.count((last or 0) + 1000)
-        for lease in grant.leases:
-            lease.fence = next(fences["next"])
+        return [next(fences["next"]) for _ in grant.leases]
 
     def late_activate(db: object, lease: object) -> None:
         if db.execute("SELECT 1 FROM grants WHERE id = ?", (lease.grant.id,)).fetchone() is None:
             mine = [one.fence for one in lease.grant.leases]
-            intend(db, lease.grant)
-            for one, fence in zip(lease.grant.leases, mine, strict=True):
-                db.execute("UPDATE leases SET fence = ? WHERE fence = ?", (fence, one.fence))
-                one.fence = fence
+            for written, fence in zip(intend(db, lease.grant), mine, strict=True):
+                db.execute("UPDATE leases SET fence = ? WHERE fence = ?", (fence, written))
         activate(db, lease)
 
     def late_identify(db: object, task: object) -> None:
