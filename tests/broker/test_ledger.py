@@ -102,3 +102,31 @@ def test_small_results_are_forgotten_after_their_time(tmp_path):
 
     assert [b'{"runs_s": 0.5}'] == asyncio.run(results(ended_at))
     assert [] == asyncio.run(results(ended_at + 1))
+
+
+def test_what_is_owed_of_a_lease_may_be_written_twice(tmp_path):
+    """After an outage what was written late would undo what came after it: a lease that had ended was held again."""
+    shutil.copy(DATA / "ledger-2.sqlite", tmp_path / "ledger.sqlite")
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    ledger.open()
+    ledger.close()
+    with sqlite3.connect(tmp_path / "ledger.sqlite") as db:
+        db.row_factory = sqlite3.Row
+        lease = records.open_grants(db)[0].leases[0]
+        steps = [
+            lambda: records.doubt(db, lease),
+            lambda: records.releasing(db, lease, "its job ended"),
+            lambda: records.released(db, lease),
+        ]
+
+        def row() -> dict[str, object]:
+            return dict(db.execute("SELECT * FROM leases WHERE fence = ?", (lease.fence,)).fetchone())
+
+        for step in steps:
+            step()
+        written = row()
+        for step in steps:
+            step()
+
+        assert "RELEASED" == written["state"]
+        assert written == row()

@@ -291,7 +291,7 @@ class Leases:
         """Find out whether a session was opened; where nobody can tell, the lane is held until the lease's limit."""
         if not await session.find(lease, self.vendors[lease.resource]):
             lease.move(LeaseState.OUTCOME_UNKNOWN)
-            await self.debts.owe(lambda db: records.set_state(db, lease))
+            await self.debts.owe(lambda db: records.doubt(db, lease))
             _log.error("lease.outcome_unknown", **lease.grant.about, fence=lease.fence)
 
 

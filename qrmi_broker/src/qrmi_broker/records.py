@@ -47,21 +47,25 @@ def activate(db: sqlite3.Connection, lease: Lease) -> None:
     )
 
 
-def set_state(db: sqlite3.Connection, lease: Lease) -> None:
-    db.execute("UPDATE leases SET state = ? WHERE fence = ?", (lease.state, lease.fence))
+def doubt(db: sqlite3.Connection, lease: Lease) -> None:
+    """Like those after it, it changes nothing when it is written again later: what is owed may be."""
+    db.execute(
+        "UPDATE leases SET state = ? WHERE fence = ? AND state = ?",
+        (LeaseState.OUTCOME_UNKNOWN, lease.fence, LeaseState.INTENT),
+    )
 
 
 def releasing(db: sqlite3.Connection, lease: Lease, reason: str) -> None:
     """With its session, which may have been found only now: after a crash RELEASING is not looked for again."""
     db.execute(
-        "UPDATE leases SET state = ?, session = ?, end_reason = coalesce(end_reason, ?) WHERE fence = ?",
-        (LeaseState.RELEASING, lease.session, reason, lease.fence),
+        "UPDATE leases SET state = ?, session = ?, end_reason = coalesce(end_reason, ?) WHERE fence = ? AND state != ?",
+        (LeaseState.RELEASING, lease.session, reason, lease.fence, LeaseState.RELEASED),
     )
 
 
 def released(db: sqlite3.Connection, lease: Lease) -> None:
     db.execute(
-        "UPDATE leases SET state = ?, released_at = ? WHERE fence = ?",
+        "UPDATE leases SET state = ?, released_at = coalesce(released_at, ?) WHERE fence = ?",
         (LeaseState.RELEASED, time.time(), lease.fence),
     )
 
