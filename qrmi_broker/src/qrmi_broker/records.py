@@ -250,7 +250,8 @@ def usage(db: sqlite3.Connection, since: float) -> list[sqlite3.Row]:
         " count(DISTINCT l.fence) AS leases, count(t.id) AS tasks, coalesce(sum(t.qpu_s), 0) AS qpu_s,"
         " max(coalesce(l.released_at, ?) - l.acquired_at) AS held_s, max(l.end_reason) AS end_reason"
         ' FROM grants g JOIN leases l ON l."grant" = g.id LEFT JOIN tasks t ON t.fence = l.fence'
-        " WHERE l.acquired_at >= ? GROUP BY g.row, l.resource ORDER BY g.row",
+        " WHERE l.acquired_at >= ? AND coalesce(l.end_reason, '') NOT LIKE 'not granted%'"
+        " GROUP BY g.row, l.resource ORDER BY g.row",
         (time.time(), since),
     ).fetchall()
 
