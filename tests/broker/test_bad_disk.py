@@ -137,6 +137,21 @@ def test_a_lease_that_was_not_written_does_not_end_the_next(disk, new_daemon, fo
     assert ["2"] == held(daemon)
 
 
+def test_a_lease_with_a_task_ends_on_a_full_disk(disk, new_daemon):
+    """The session would stay open until somebody made room: its task had ended, and nobody could write it down."""
+    daemon = new_daemon().start()
+    granted = daemon.ask("fez")
+    with open_brokered(daemon.opening(granted, "fez")) as resource:
+        task = resource.task_start(Payload.from_json("script", {"runs_s": 300}), key="k")
+        filler = fill(disk)
+
+        assert "released" == daemon.release(granted["id"], wait_s=20.0)["state"]
+        assert ["session.opened", "session.closed"] == sessions(daemon)
+        filler.unlink()
+        until(lambda: ["RELEASED"] == states(daemon))
+        assert TaskStatus.CANCELLED is resource.task_wait(task, 30).status
+
+
 def test_a_lease_that_the_ledger_refuses_is_said(disk, new_daemon):
     """On a full disk jobs would be turned away, and nobody told who could mend it."""
     daemon = new_daemon().start()

@@ -47,8 +47,13 @@ class Task:
     """A small one, until it is submitted: it is written with the intent. A large one is in the spool."""
     result: bytes | None = field(default=None, repr=False)
     """A small one: it is written with the end. A large one is in the spool."""
+    sending: asyncio.Task[Any] | None = None
+    """The vendor is asked to take it."""
     submission: asyncio.Task[Any] | None = None
+    """The same, and that its id is written; after a restart, that it is found."""
     watch: asyncio.Task[Any] | None = None
+    over: asyncio.Event = field(factory=asyncio.Event)
+    """It is terminal; the ledger may have to be told of it yet."""
     ended: asyncio.Event = field(factory=asyncio.Event)
     """It is terminal, and the ledger says so."""
     nudge: asyncio.Event = field(factory=asyncio.Event)

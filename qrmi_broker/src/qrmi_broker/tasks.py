@@ -101,9 +101,10 @@ class Tasks:
             session=lease.session,
         )
         self._open[task.id] = self._keys[owner] = task
-        task.submission = asyncio.create_task(self._begin(task))
-        lease.starting.add(task.submission)
-        task.submission.add_done_callback(lease.starting.discard)
+        task.sending = asyncio.create_task(self._submitter.submit(task))
+        lease.starting.add(task.sending)
+        task.sending.add_done_callback(lease.starting.discard)
+        task.submission = asyncio.create_task(self._begin(task, task.sending))
         await _within_reason(task)
         return task.id
 
@@ -127,7 +128,7 @@ class Tasks:
         task = self._open.get(task_id)
         if task is not None and task.uid == uid:
             if wait_s > 0:
-                await _all_ended([task], wait_s)
+                await _all([task.ended], wait_s)
             return task
         ended = self._read("qrmid", lambda db: records.task(db, task_id))
         if ended is None or ended.uid != uid:
@@ -168,26 +169,26 @@ class Tasks:
         return found
 
     async def settle(self, lease: Lease) -> None:
-        """Stop every task of *lease*, and wait until each has ended; past the lease's limit, leave them."""
+        """Stop every task of *lease*, and wait until each is over; past the lease's limit, leave them."""
         deadline = time.monotonic() + _SETTLE_S
-        while mine := [task for task in self._open.values() if task.fence == lease.fence]:
+        while mine := [one for one in self._open.values() if one.fence == lease.fence and not one.over.is_set()]:
             for task in mine:
                 try:
                     await self._stop(task)
                 except QrmiError as exc:
                     _log.warning("stop.failed", task_id=task.id, error=str(exc))
-            await _all_ended(mine, _STOP_S)
+            await _all([task.over for task in mine], _STOP_S)
             is_over = time.time() > lease.grant.expires_at and time.monotonic() > deadline
-            if is_over and any(not task.ended.is_set() for task in mine):
+            if is_over and any(not task.over.is_set() for task in mine):
                 _log.error("tasks.abandoned", fence=lease.fence, tasks=[task.id for task in mine])
                 return
 
     # -- their lives
 
-    async def _begin(self, task: Task) -> None:
+    async def _begin(self, task: Task, sending: asyncio.Task[None]) -> None:
         """Whoever asked for it gets what is raised here."""
         try:
-            await self._submitter.submit(task)
+            await sending
         except BaseException:
             self._forget(task)
             raise
@@ -215,11 +216,13 @@ class Tasks:
         self._keys.pop((task.uid, task.resource, task.key), None)
         if task.size_bytes > SMALL_BYTES:
             self.spool.forget_payload(task.id)
+        task.over.set()
         task.ended.set()
 
     async def _stop(self, task: Task) -> None:
-        if task.submission is not None and not task.submission.done():
-            await asyncio.wait([task.submission], timeout=ANSWER_S)
+        asking = task.sending or task.submission
+        if asking is not None and not asking.done():
+            await asyncio.wait([asking], timeout=ANSWER_S)
         if not task.state.status.is_terminal and not task.ended.is_set() and task.vendor_id is not None:
             await self._vendor(task).call("task_stop", task.vendor_id)
             task.nudge.set()
@@ -247,12 +250,12 @@ class Tasks:
             task.submission = asyncio.create_task(self._resume(task))
 
 
-async def _all_ended(tasks: Iterable[Task], most_s: float) -> None:
-    """Wait until each has ended, or for *most_s*; nothing of the waiting is left then."""
+async def _all(events: Iterable[asyncio.Event], most_s: float) -> None:
+    """Wait until each is set, or for *most_s*; nothing of the waiting is left then."""
     with suppress(TimeoutError):
         async with asyncio.timeout(most_s):
-            for task in tasks:
-                await task.ended.wait()
+            for event in events:
+                await event.wait()
 
 
 async def _within_reason(task: Task) -> None:

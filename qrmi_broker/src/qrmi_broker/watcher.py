@@ -51,6 +51,7 @@ class Watcher:
                 _log.error("broker.fault", task_id=task.id, resource=task.resource, exc_info=exc)
                 state = _failed(f"a fault of the broker, {type(exc).__name__}: see its log")
                 await asyncio.sleep(pause_s)
+        task.over.set()
         if task.submission is not None:
             await asyncio.wait([task.submission])  # its end is not written before its id
         await self.ledger.surely(lambda db: records.end_task(db, task, state.status, state.reason))
