@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -70,3 +71,31 @@ def test_one_that_is_there_before_the_ledger_can_be_written_is_not_lost(daemon):
         assert TaskStatus.COMPLETED is resource.task_status(started[0]).status
         assert sent.read() == resource.task_result(started[0])
     assert 1 == sum(one["event"] == "task.started" for one in vendor_log(service))
+
+
+def test_processes_that_were_forked_read_their_own(daemon):
+    """They would share their parent's connection, and take each other's answers."""
+    with open_resource(daemon.opening(daemon.ask("fez"), "fez")) as resource:
+        resource.is_accessible()  # a connection is kept
+        children = []
+        for number in range(4):
+            children.append(os.fork())
+            if children[-1] == 0:
+                os._exit(differing(resource, number))
+        ends = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+
+    assert [0, 0, 0, 0] == ends
+
+
+def differing(resource, number: int) -> int:
+    """How many results of this process are not its own; 100, if it was interrupted."""
+    wrong = 0
+    try:
+        for index in range(10):
+            sent = Payload.from_json("script", {"runs_s": 0, "of": f"{number}-{index}"})
+            task = resource.task_start(sent, key=f"{number}-{index}")
+            resource.task_wait(task, 30)
+            wrong += resource.task_result(task) != sent.read()
+    except Exception:
+        return 100
+    return wrong

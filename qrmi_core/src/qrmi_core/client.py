@@ -41,6 +41,8 @@ class Broker:
     """For messages."""
     token: str | None = field(default=None, repr=False)
     _idle: list[Connection] = field(factory=list, repr=False)
+    _pid: int = field(factory=os.getpid, repr=False)
+    """Whose the kept connections are: a process that was forked would read the answers of another."""
 
     def ask(
         self,
@@ -89,10 +91,12 @@ class Broker:
 
     def close(self) -> None:
         """Close the kept connections."""
-        for connection in self._taken():
-            connection.close()
+        while taken := self._taken():
+            taken[0].close()
 
     def _taken(self) -> list[Connection]:
+        if self._pid != os.getpid():
+            self._idle, self._pid = [], os.getpid()
         with suppress(IndexError):
             return [self._idle.pop()]
         return []
@@ -160,7 +164,7 @@ class BrokerResource(QuantumResource):
             left = max(0.0, deadline - clock.monotonic())
             found = self._task(task_id, min(left, protocol.MOST_WAIT_S))
             state = _state(found, self.ctx.name)
-            if "result" in found:
+            if "result" in found and found.get("id") == task_id:
                 self._come = (task_id, _decoded(found["result"], self.ctx.name))
             if state.status.is_terminal or left <= protocol.MOST_WAIT_S:
                 return state
