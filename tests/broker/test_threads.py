@@ -140,3 +140,29 @@ asyncio.run(main())
 
     assert 0 == subprocess.run([sys.executable, "-c", program], timeout=60).returncode
     assert 30 > time.monotonic() - started
+
+
+def test_a_thread_that_cannot_be_had_is_tried_again(monkeypatch, open_):
+    """Each time that the system had no more of them the pool would be smaller by one, for ever."""
+    start, refused = threading.Thread.start, [True, True]
+
+    def scarce(thread: threading.Thread) -> None:
+        if thread.name.startswith("qrmid-scarce") and refused:
+            refused.pop()
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", scarce)
+
+    async def work() -> list[object]:
+        threads, left = Threads("scarce", most=2), []
+        with pytest.raises(RuntimeError):
+            threads.submit(lambda: left.append("withdrawn"), lambda: left.append("told"))
+        refused.clear()
+        hanging = threads.submit(open_.wait)
+        refused.append(True)
+        served = threads.submit(lambda: "served")  # by the first, when it is free
+        open_.set()
+        return [*left, await served.answer, await hanging.answer, await threads.run(lambda: "and more")]
+
+    assert ["told", "served", True, "and more"] == in_loop(work)

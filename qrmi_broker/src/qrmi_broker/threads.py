@@ -54,8 +54,13 @@ class Threads:
         errand = Errand(call, asyncio.get_running_loop().create_future(), then)
         self._asked.put(errand)
         if not self._idle.acquire(blocking=False) and self._started < self.most:
-            self._started += 1
-            threading.Thread(target=self._serve, name=f"qrmid-{self.name}", daemon=True).start()
+            try:
+                threading.Thread(target=self._serve, name=f"qrmid-{self.name}", daemon=True).start()
+                self._started += 1
+            except RuntimeError:  # no more can be had: one of the others serves it
+                if not self._started:
+                    errand.withdraw()
+                    raise
         return errand
 
     async def run(self, call: Callable[[], Any]) -> Any:
