@@ -87,6 +87,7 @@ class Broker:
             if row["resource"] in self.vendors:
                 self.vendors[row["resource"]].drained = row["reason"]
         await self.tasks.restore()
+        self.spool.tidy(self.tasks.open_ids, is_used=False)  # before any of them goes on
         await self.leases.restore()
         orphans = Orphans(self.ledger, self.vendors)
         self._background = [asyncio.create_task(one) for one in (self.reconciler.run(), orphans.run(), self._tidy())]
@@ -111,7 +112,7 @@ class Broker:
 
     async def _tidy(self) -> None:
         while True:
-            await asyncio.to_thread(self.spool.tidy, self.tasks.open_ids)
             with suppress(LedgerUnavailable):
                 await self.ledger.do(lambda db: records.forget_results(db, time.time() - KEPT_S))
             await asyncio.sleep(_TIDY_S)
+            await asyncio.to_thread(self.spool.tidy, self.tasks.open_ids)

@@ -19,6 +19,8 @@ MOST_BYTES = 100_000_000
 SMALL_BYTES = 1 << 14
 """What is longer is a file."""
 KEPT_S = 7 * 24 * 3600.0
+_IDLE_S = 3600.0
+"""A payload that still comes, and a result that is being written, belong to no task that is known to us yet."""
 
 
 class TooLarge(Exception):
@@ -106,11 +108,16 @@ class Spool:
         """It will not be sent again."""
         self.payload(task_id).unlink(missing_ok=True)
 
-    def tidy(self, open_tasks: set[str]) -> None:
-        """Remove what is older than a week, and payloads of tasks that are not open."""
-        before = time.time() - KEPT_S
+    def tidy(self, open_tasks: set[str], *, is_used: bool = True) -> None:
+        """Remove what is older than a week, and what no open task needs; where it *is_used*, once idle for an hour."""
+        now = time.time()
         for entry in os.scandir(self.folder):
             with suppress(OSError):
                 is_orphan = entry.name.endswith(".payload") and entry.name.removesuffix(".payload") not in open_tasks
-                if is_orphan or entry.stat().st_mtime < before or entry.name.endswith(".part"):
+                idle_s = now - entry.stat().st_mtime
+                if is_orphan or entry.name.endswith(".part"):
+                    is_over = idle_s > _IDLE_S or not is_used
+                else:
+                    is_over = idle_s > KEPT_S
+                if is_over:
                     os.unlink(entry.path)
