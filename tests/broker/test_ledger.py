@@ -21,12 +21,13 @@ not, and a drain."""
 
 @pytest.fixture(params=OLD, ids=lambda path: path.stem)
 def old(request, folder) -> Path:
-    """The state folder of a broker of an older version, its runs not yet over."""
+    """The state folder of an older broker, as if it had been written just now: its runs are not yet over."""
     state = folder / "state"
     state.mkdir(mode=0o700)
     shutil.copy(request.param, state / "ledger.sqlite")
     with sqlite3.connect(state / "ledger.sqlite") as db:
         db.execute("UPDATE grants SET expires_at = ?", (time.time() + 600,))
+        db.execute("UPDATE tasks SET ended_at = ? WHERE ended_at IS NOT NULL", (time.time(),))
     return state
 
 
