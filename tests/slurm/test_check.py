@@ -48,6 +48,7 @@ def cluster(cluster: Cluster) -> Iterator[Cluster]:
     lanes.generate(cluster)
     (cluster.folder / "etc" / "qrmi.conf").write_text(kept)
     cluster.plugin.chmod(0o755)
+    (cluster.folder / "n1" / "run").chmod(0o755)
     public = cluster.folder / "n1" / "run" / "qrmi.sock"
     if public.exists():
         public.chmod(0o666)
@@ -135,6 +136,9 @@ FAULTS = {
     ),
     "configuration broken": Fault(
         lambda cluster: cluster.broker.config.write_text("{"), "configuration", "qrmi_config.json", ""
+    ),
+    "sockets' folder open": Fault(
+        lambda cluster: (cluster.folder / "n1" / "run").chmod(0o777), "folder", "changed by others", "chmod 755"
     ),
     "broker down": Fault(lambda cluster: cluster.broker.stop(), "socket", "No such file", "Start qrmid"),
     "broker killed": Fault(lambda cluster: cluster.broker.kill(), "broker", "nobody answers", "Start qrmid"),

@@ -49,7 +49,7 @@ def everything(path: Path, socket: str | None) -> Iterator[Finding]:
     yield from check_node.sockets(path_of_socket)
     yield from check_node.broker(path_of_socket)
     if config is not None:
-        yield from check_node.mode(path, path_of_socket)
+        yield from check_node.closed(path, path_of_socket)
     if settings is not None:
         yield from check_queue.sight(settings, path_of_socket)
         if config is not None:

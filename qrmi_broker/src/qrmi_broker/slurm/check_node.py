@@ -171,18 +171,24 @@ def broker(admin: str) -> Iterator[Finding]:
         yield note("broker", f"gives no leases on {name}: {reason}", f"When it is back: `qrmi slurm resume {name}`")
 
 
-def mode(config: Path, admin: str) -> Iterator[Finding]:
-    """Nobody but root and the broker's user may change the configuration."""
-    found = config.stat()
+def closed(config: Path, admin: str) -> Iterator[Finding]:
+    """Nobody but root and the broker's user may change the configuration, or put a socket in the place of ours."""
+    folder = Path(admin).parent
     try:
         owner = Path(admin).stat().st_uid
     except OSError:
         owner = os.geteuid()
+    for what, path in (("configuration", config), (f"folder {folder}", folder)):
+        if path.exists():
+            yield _closed(what, path, owner)
+
+
+def _closed(what: str, path: Path, owner: int) -> Finding:
+    found = path.stat()
     if found.st_uid not in (0, owner):
-        text = f"{config} belongs to user {found.st_uid}, neither root nor the one who runs the broker"
-        yield wrong("configuration", text, f"chown {owner} {config}")
-    elif found.st_mode & guard.WRITABLE:
-        remedy = f"chmod {stat.S_IMODE(found.st_mode) & ~guard.WRITABLE:o} {config}"
-        yield wrong("configuration", f"{config} can be changed by others", remedy)
-    else:
-        yield ok("configuration", str(config))
+        text = f"{path} belongs to user {found.st_uid}, neither root nor the one who runs the broker"
+        return wrong(what, text, f"chown {owner} {path}")
+    if found.st_mode & guard.WRITABLE:
+        remedy = f"chmod {stat.S_IMODE(found.st_mode) & ~guard.WRITABLE:o} {path}"
+        return wrong(what, f"{path} can be changed by others", remedy)
+    return ok(what, str(path))
