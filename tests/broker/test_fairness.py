@@ -47,6 +47,26 @@ def test_questions_to_a_hanging_vendor_keep_no_lease_and_no_task_waiting(daemon,
         (folder / "service" / f"hang-{verb}").unlink()
 
 
+def test_a_flood_of_submissions_keeps_no_other_waiting(new_daemon, folder):
+    """One user with a lease would take the resource from all others, and keep their leases from their end."""
+    daemon = new_daemon(fake(folder / "service", lanes=3, environment={"QRMI_FAKE_START_S": "1"})).start()
+    flooding = daemon.ask("fez")
+    other = daemon.ask("fez", job=2, run={"uid": 1})
+    head = f"POST /v1/resources/fez/tasks HTTP/1.1\r\nHost: q\r\nAuthorization: Bearer {flooding['environment'][TOKEN]}"
+    body = '\r\nQrmi-Payload-Kind: script\r\nContent-Length: 13\r\n\r\n{"runs_s": 0}'
+    sending = [asked(daemon.public, f"{head}{body}".encode()) for _ in range(400)]
+    until(lambda: daemon.admin().ask_json("GET", "/v1/health")["open_tasks"] > 350)
+    started = time.monotonic()
+
+    daemon.ask("fez", job=3, run={"uid": 2})
+    assert {"state": "released"} == daemon.release(other["id"])
+    assert {"state": "released"} == daemon.release(flooding["id"])
+    assert SOON_S > time.monotonic() - started
+    assert 0 == daemon.admin().ask_json("GET", "/v1/health")["open_tasks"]
+    for connection in sending:
+        connection.close()
+
+
 def test_an_import_that_hangs_holds_up_no_other_resource(new_daemon, folder):
     """All acquires would wait for the one distribution that lies on a dead file system."""
     slow = fake(folder / "slow", name="slow", type_="fake-slow-import")

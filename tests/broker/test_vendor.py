@@ -6,17 +6,13 @@ import asyncio
 import threading
 from types import SimpleNamespace
 
-import pytest
-
-from qrmi_broker import vendor
 from qrmi_broker.vendor import NotSent, Vendor
 from qrmi_core import protocol
 from qrmi_core.errors import ResourceUnavailable
 
 
-def failures(calls: int, monkeypatch: pytest.MonkeyPatch) -> list[type]:
-    """How so many calls of a vendor that hangs end, one after the other; it has eight threads and room for ten."""
-    monkeypatch.setattr(vendor, "MOST_WAITING", 10)
+def failures(calls: int) -> list[type]:
+    """How so many calls of a vendor that hangs end, one after the other; it has eight threads."""
     goes_on, reached = threading.Event(), []
 
     def hang(number: int) -> None:
@@ -38,9 +34,9 @@ def failures(calls: int, monkeypatch: pytest.MonkeyPatch) -> list[type]:
     return found
 
 
-def test_what_waited_in_vain_was_not_sent(monkeypatch):
+def test_what_waited_in_vain_was_not_sent():
     """A task or a lease would be of unknown outcome that the vendor has never heard of, or be made after all."""
-    assert [ResourceUnavailable] * 8 + [NotSent] * 4 == failures(12, monkeypatch)
+    assert [ResourceUnavailable] * 8 + [NotSent] * 4 == failures(12)
 
 
 def test_the_client_knows_it_as_unavailable():

@@ -127,8 +127,10 @@ class Grant:
     wanted: tuple[Wanted, ...]
     expires_at: float
     """Seconds since the epoch; what is overdue is looked up at the scheduler before it is released."""
-    known_since: float = field(factory=time.monotonic)
-    """When it was asked for or, after a restart, taken up; by a clock that nobody sets."""
+    limit_s: float = field(default=Factory(lambda grant: grant.facts.limit_s, takes_self=True))
+    """How long it may take from when it was asked for or, after a restart, taken up."""
+    limit_at: float = field(init=False)
+    """When that has passed, by a clock that nobody sets."""
     leases: list[Lease] = field(factory=list)
     failure: QrmiError | None = None
     work: asyncio.Task[None] | None = None

@@ -240,8 +240,6 @@ class Leases:
             lease.move(LeaseState.RELEASING)
         self.debts.note(lambda db: records.releasing(db, lease, reason))
         passing("lease.releasing")
-        if lease.starting:
-            await asyncio.wait(set(lease.starting))
         if self.settle is not None:
             await self.settle(lease)
         await session.close(lease, self.vendors[lease.resource])

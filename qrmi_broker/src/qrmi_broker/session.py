@@ -26,6 +26,7 @@ from qrmi_core.models import AcquireRequest
 OPEN_S = 120.0
 """How long a vendor may take to open a session before those who wait for it are told."""
 _RETRY_S = (0.2, 1.0, 5.0, 15.0, 60.0)
+_LOOK_S = 1.0
 _GIVE_UP_S = 600.0
 """A vendor is asked to close a session for so long at least."""
 _REFUSALS = (AcquireTimeout, AuthenticationFailed, AuthorizationRefused, BackendError, ConfigError, NotOffered, NotSent)
@@ -61,10 +62,13 @@ async def open_(lease: Lease, vendor: Vendor) -> None:
 
 
 async def may_be_open(lease: Lease) -> bool:
-    """Wait for the answer to its acquire; whether one may be open that the answer did not name."""
+    """Wait for the answer to its acquire; whether one may be open although no answer named it."""
     if lease.opening is None:
         return False
-    await asyncio.wait([lease.opening])
+    while not lease.opening.done() and not lease.grant.is_past_limit:
+        await asyncio.wait([lease.opening], timeout=_LOOK_S)
+    if not lease.opening.done():
+        return True
     exc = lease.opening.exception()
     if exc is None:
         lease.session = lease.opening.result()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from weakref import WeakValueDictionary
 
-from attrs import define
+from attrs import define, field
 
 from qrmi_broker import records
 from qrmi_broker.crashpoint import passing
+from qrmi_broker.lease import Lease, LeaseState
 from qrmi_broker.ledger import Ledger, LedgerUnavailable
 from qrmi_broker.spool import Spool
 from qrmi_broker.task import Task, TaskRecord
@@ -29,6 +31,8 @@ from qrmi_core.errors import (
 from qrmi_core.payload import Payload
 from qrmi_core.polling import SystemClock, pauses
 
+AT_ONCE = 4
+"""Submissions of one user to one resource that are under way; his next ones wait, and those of others do not."""
 _RESEND_S = (0.5, 2.0)
 _LOOK_S = 60.0
 """How long a vendor is asked whether it has a task, before nobody knows."""
@@ -46,13 +50,23 @@ class Submitter:
     ledger: Ledger
     vendors: Mapping[str, Vendor]
     spool: Spool
+    _doors: WeakValueDictionary[tuple[int, str], asyncio.Semaphore] = field(factory=WeakValueDictionary)
+    """By user and resource; there, while he submits to it."""
 
-    async def submit(self, task: Task) -> None:
+    async def submit(self, task: Task, lease: Lease) -> None:
         """Write the intent and submit; the vendor's id is there then, and to be written by `identify`.
 
         Raises:
+            AuthorizationRefused: *lease* ended before it was this task's turn.
             QrmiError: why it was not submitted, or that nobody knows; the ledger says which.
         """
+        door = self._doors.setdefault((task.uid, task.resource), asyncio.Semaphore(AT_ONCE))
+        async with door:
+            if lease.state is not LeaseState.ACTIVE:
+                raise AuthorizationRefused(task.resource, "the lease of this job has ended")
+            await self._submit(task)
+
+    async def _submit(self, task: Task) -> None:
         passing("task.spooled")
         try:
             await self.ledger.do(lambda db: records.intend_task(db, task))
@@ -155,7 +169,9 @@ class Submitter:
             is_kept = task.payload is not None or self.spool.payload(task.id).exists()
             if not (is_kept and (await vendor.hosted()).can_resend):
                 raise
-            found = await vendor.call("task_start", self._payload(task), key=task.vendor_key, answer_s=None)
+            found = await vendor.call(
+                "task_start", self._payload(task), key=task.vendor_key, session=task.session, answer_s=None
+            )
         return found
 
     def _payload(self, task: Task) -> Payload:

@@ -101,23 +101,21 @@ class Tasks:
             session=lease.session,
         )
         self._open[task.id] = self._keys[owner] = task
-        task.sending = asyncio.create_task(self._submitter.submit(task))
-        lease.starting.add(task.sending)
-        task.sending.add_done_callback(lease.starting.discard)
+        task.sending = asyncio.create_task(self._submitter.submit(task, lease))
         task.submission = asyncio.create_task(self._begin(task, task.sending))
         await _within_reason(task)
         return task.id
 
-    async def _known(self, owner: tuple[int, str, str], digest: str) -> str | None:
+    async def _known(self, owner: tuple[int, str, str], kind: str, digest: str) -> str | None:
         """The id of the task that was accepted under this key before, if one was."""
         while (earlier := self._keys.get(owner)) is not None:
-            _same(earlier, digest)
+            _same(earlier, kind, digest)
             await _within_reason(earlier)
             if earlier.vendor_id is not None:
                 return earlier.id
             # a restart found that it had not been submitted: there is no such task any longer
         ended = self._read(owner[1], lambda db: records.task_by_key(db, *owner))
-        return None if ended is None else _same(ended, digest)
+        return None if ended is None else _same(ended, kind, digest)
 
     async def find(self, task_id: str, uid: int, *, wait_s: float = 0.0) -> Task:
         """The task of *uid*'s, as it is after its end or after *wait_s*.
@@ -272,8 +270,8 @@ async def _within_reason(task: Task) -> None:
     task.submission.result()
 
 
-def _same(task: Task, digest: str) -> str:
-    if task.digest != digest:
+def _same(task: Task, kind: str, digest: str) -> str:
+    if (task.kind, task.digest) != (kind, digest):
         problem = "is not the payload that was submitted under this key before"
         raise PayloadError("payload", "", problem, "Take another key for it")
     return task.id

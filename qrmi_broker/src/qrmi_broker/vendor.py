@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,11 +20,11 @@ from qrmi_core.errors import BackendFault, ResourceUnavailable, UnexpectedReply
 
 ANSWER_S = 30.0
 """How long a verb may take before those who wait for it are told."""
-MOST_WAITING = 256
-"""Calls for leases and tasks of one resource that wait for a thread; what comes beyond is told to come back later."""
+MOST_WATCHING = 256
+"""Looks at the tasks of one resource that wait for a thread; what comes beyond is told to come back later."""
 MOST_QUESTIONS = 32
 """The same for what users may ask at any time."""
-_ASKING_THREADS = 4
+_FEW_THREADS = 4
 KEPT_S = 1.0
 """How long an answer about a resource is given to others who ask."""
 TARGET_S = 300.0
@@ -58,7 +59,7 @@ class _Line:
     """Calls that wait for threads of their own."""
 
     threads: Threads
-    most: int
+    most: float
     waiting: int = 0
 
     def leave(self) -> None:
@@ -78,7 +79,9 @@ class Vendor:
     drained: str | None = None
     """Why nothing new is given, if so."""
     _work: _Line = field(init=False)
-    """What leases and tasks need."""
+    """What leases and tasks need. None of it is refused: users have so many lanes, and so many submissions at once."""
+    _looks: _Line = field(init=False)
+    """What becomes of tasks: of ten thousand, none keeps a lease from its end."""
     _questions: _Line = field(init=False)
     """What users ask: a flood of it, or a vendor that hangs over it, keeps no lease and no task waiting."""
     _local: Threads = field(init=False)
@@ -90,8 +93,9 @@ class Vendor:
     """By verb: when it was asked, and the answer."""
 
     def __attrs_post_init__(self) -> None:
-        self._work = _Line(Threads(self.name), MOST_WAITING)
-        self._questions = _Line(Threads(f"{self.name}-asked", most=_ASKING_THREADS), MOST_QUESTIONS)
+        self._work = _Line(Threads(self.name), math.inf)
+        self._looks = _Line(Threads(f"{self.name}-watched", most=_FEW_THREADS), MOST_WATCHING)
+        self._questions = _Line(Threads(f"{self.name}-asked", most=_FEW_THREADS), MOST_QUESTIONS)
         self._local = Threads(f"{self.name}-local", most=2)
 
     @property
@@ -180,11 +184,11 @@ class Vendor:
             ResourceUnavailable: no answer in time. Whether the call had an effect is open.
             BackendFault: the backend raised or returned what the contract does not allow; the same.
         """
-        return await self.visit(verb, lambda visit: visit.call(verb, *args, **facts), answer_s)
+        return await self._visited(self._work, verb, lambda visit: visit.call(verb, *args, **facts), answer_s)
 
-    async def visit(self, what: str, work: Callable[[Visit], Any], answer_s: float | None = ANSWER_S) -> Any:
-        """Several calls in one walk to a thread of this resource: *what* names them. Raises as `call` and *work* do."""
-        return await self._visited(self._work, what, work, answer_s)
+    async def look(self, what: str, work: Callable[[Visit], Any]) -> Any:
+        """Several calls about a task in one walk to a thread: *what* names them. Raises as `call` and *work* do."""
+        return await self._visited(self._looks, what, work, ANSWER_S)
 
     async def ask(self, verb: str, *args: Any) -> Any:
         """Call *verb*, which changes nothing, because a user wants to know. Raises as `call` does."""

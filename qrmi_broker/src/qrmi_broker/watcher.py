@@ -71,7 +71,7 @@ class Watcher:
         cadence = pauses(SystemClock())
         while True:
             try:
-                state: TaskState = await vendor.visit("task_status", partial(self._look, task))
+                state: TaskState = await vendor.look("task_status", partial(self._look, task))
             except TaskError as exc:
                 state = _failed(exc.detail or "the vendor knows it no longer")
             except QrmiError as exc:
@@ -110,7 +110,7 @@ class Watcher:
         cadence, started = pauses(SystemClock()), time.monotonic()
         while True:
             try:
-                await vendor.visit("task_result", partial(self._keep, task))
+                await vendor.look("task_result", partial(self._keep, task))
                 return state
             except TaskFailed as exc:
                 return _failed(exc.detail)
