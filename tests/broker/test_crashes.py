@@ -88,3 +88,27 @@ def test_a_task_of_any_size_outlives_the_broker(new_daemon, folder, point, size)
         assert payload.read() == resource.task_result(task)
     kept = [path.suffix for path in (folder / "state" / "spool").iterdir()]
     assert ([".result"] if size else []) == kept
+
+
+def test_what_is_sent_again_after_a_crash_runs_in_the_session_of_its_lease(new_daemon, folder):
+    """It would run in the session that was opened last, which is another user's."""
+    service = folder / "service"
+    daemon = new_daemon(fake(service, type_="fake-seated", lanes=2)).start()
+    granted = daemon.ask("fez")
+    daemon.stop()
+    daemon.start(**{VARIABLE: "task.intended"})
+    payload = Payload.from_bytes("script", b'{"runs_s": 0}')
+    with open_resource(daemon.opening(granted, "fez")) as resource:
+        with pytest.raises(BrokerUnavailable):
+            resource.task_start(payload, key="k")
+        assert -signal.SIGKILL == daemon.process.wait(30)
+        (service / "fail-task_start").touch()
+        daemon.start()
+        daemon.ask("fez", job=2)
+        (service / "fail-task_start").unlink()
+        task = resource.task_start(payload, key="k")
+        assert TaskStatus.COMPLETED is resource.task_wait(task, 30).status
+    log = vendor_log(service)
+
+    first = next(one["token"] for one in log if one["event"] == "session.opened")
+    assert [first] == [one["token"] for one in log if one["event"] == "task.seated"]

@@ -201,11 +201,14 @@ def task_by_key(db: sqlite3.Connection, uid: int, resource: str, key: str) -> Ta
 
 def open_tasks(db: sqlite3.Connection) -> list[Task]:
     """The tasks that have not ended."""
-    rows = db.execute("SELECT * FROM tasks WHERE state IN (?, ?)", (TaskRecord.INTENT, TaskRecord.ACTIVE))
-    return [_task(row) for row in rows]
+    rows = db.execute(
+        "SELECT tasks.*, leases.session FROM tasks LEFT JOIN leases USING (fence) WHERE tasks.state IN (?, ?)",
+        (TaskRecord.INTENT, TaskRecord.ACTIVE),
+    )
+    return [_task(row, session=row["session"]) for row in rows]
 
 
-def _task(row: sqlite3.Row) -> Task:
+def _task(row: sqlite3.Row, session: str | None = None) -> Task:
     columns = (
         "id",
         "resource",
@@ -220,7 +223,7 @@ def _task(row: sqlite3.Row) -> Task:
         "payload",
         "result",
     )
-    return Task(**{name: row[name] for name in columns}, state=_state(row))
+    return Task(**{name: row[name] for name in columns}, session=session, state=_state(row))
 
 
 def _state(row: sqlite3.Row) -> TaskState:

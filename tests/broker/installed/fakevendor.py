@@ -8,6 +8,7 @@ done. ``late-VERB`` makes it fail at once, and be done some seconds later, as th
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -231,6 +232,26 @@ class Keyed(Fake):
         raise NotOffered(self.ctx.name, "find_task")
 
 
+class Seated(Keyed):
+    """Each task runs in a session, as the log says: the one that is named or, if none is, the one opened last."""
+
+    session: str | None = None
+
+    def acquire(self, request: AcquireRequest) -> str:
+        self.session = super().acquire(request)
+        return self.session
+
+    def in_session(self, token: str) -> QuantumResource:
+        seated = copy.copy(self)
+        seated.session = token
+        return seated
+
+    def task_start(self, payload: Payload, *, key: str) -> str:
+        task_id = super().task_start(payload, key=key)
+        self._log("task.seated", task=task_id, token=self.session)
+        return task_id
+
+
 class Instant(Fake):
     """It has no sessions, like most vendors: what is measured with it is ours."""
 
@@ -239,5 +260,6 @@ class Instant(Fake):
 
 BACKEND = Backend(contract=1, settings=Settings, payloads={KIND}, open=Fake)
 KEYED = Backend(contract=1, settings=Settings, payloads={KIND}, open=Keyed)
+SEATED = Backend(contract=1, settings=Settings, payloads={KIND}, open=Seated)
 INSTANT = Backend(contract=1, settings=Settings, payloads={KIND}, open=Instant)
 BLIND = Backend(contract=1, settings=Settings, payloads={KIND}, open=Blind)
