@@ -90,6 +90,34 @@ def test_a_task_of_any_size_outlives_the_broker(new_daemon, folder, point, size)
     assert ([".result"] if size else []) == kept
 
 
+@pytest.mark.parametrize("size", [0, SMALL_BYTES], ids=["small", "large"])
+def test_a_stop_in_the_middle_of_a_submission_loses_nothing(new_daemon, folder, size):
+    """A broker that is stopped as it should be would drop the payload, which one that crashes keeps."""
+    daemon = new_daemon(fake(folder / "service", type_="fake-keyed")).start()
+    hang = folder / "service" / "hang-task_start"
+    payload = Payload.from_bytes("script", b'{"runs_s": 0}' + size * b" ")
+    with open_resource(daemon.opening(daemon.ask("fez"), "fez")) as resource:
+        hang.touch()
+        asking = threading.Thread(target=suppressed, args=(resource, payload))
+        asking.start()
+        until(lambda: daemon.admin().ask_json("GET", "/v1/health")["open_tasks"])
+        daemon.stop()
+        hang.unlink()
+        asking.join(30)
+        daemon.start()
+        task = resource.task_start(payload, key="k")
+
+        assert TaskStatus.COMPLETED is resource.task_wait(task, 30).status
+    assert 1 == sum(one["event"] == "task.started" for one in vendor_log(folder / "service"))
+    assert [] == daemon.admin().ask_json("GET", "/v1/health")["outcome_unknown"]
+
+
+def suppressed(resource, payload: Payload) -> None:
+    """Submit, to a broker that will be stopped."""
+    with suppress(BrokerUnavailable):
+        resource.task_start(payload, key="k")
+
+
 def test_what_is_sent_again_after_a_crash_runs_in_the_session_of_its_lease(new_daemon, folder):
     """It would run in the session that was opened last, which is another user's."""
     service = folder / "service"
