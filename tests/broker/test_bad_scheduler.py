@@ -147,3 +147,31 @@ def test_a_limit_ends_a_run_that_is_not_listed(daemon, slurm):
     assert ["1"] == held(daemon)
     until(lambda: not daemon.leases())
     assert [True] == ["its time limit passed" in entry["reason"] for entry in said(daemon, "lease.released")]
+
+
+def test_a_raised_limit_outlives_a_restart(asking, slurm):
+    """The lease of a job with ten hours more would end at the first limit, when the controller then lists nothing."""
+    daemon = asking.start()
+    daemon.ask("fez", facts={"time_limit_s": 1})
+    slurm.lists(row("1", ends=str(int(time.time()) + 36_000), uid="0"))
+    until(lambda: daemon.leases()[0]["expires_at"] > time.time() + 35_000)
+    daemon.stop()
+    slurm.does("true")
+    daemon.start()
+    time.sleep(1.2)  # the first limit
+    slurm.is_asked()
+
+    assert ["1"] == held(daemon)
+    assert daemon.leases()[0]["expires_at"] > time.time() + 35_000
+
+
+def test_a_run_that_lives_past_its_end_does_not_end_with_an_empty_list(daemon, slurm):
+    """A job that is suspended keeps the end that it had, and an empty list would take its lease."""
+    slurm.lists(row("1", "SUSPENDED", ends=str(int(time.time()) - 5), uid="0"))
+    daemon.ask("fez", facts={"time_limit_s": 1})
+    slurm.is_asked()
+    slurm.does("true")
+    time.sleep(1.2)
+    slurm.is_asked()
+
+    assert ["1"] == held(daemon)

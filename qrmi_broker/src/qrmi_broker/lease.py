@@ -8,13 +8,15 @@ from enum import StrEnum
 from typing import Any
 
 import attrs
-from attrs import define, field, frozen
+from attrs import Factory, define, field, frozen
 
 from qrmi_core.errors import QrmiError
 from qrmi_core.models import Run
 
 LONGEST_S = 7 * 24 * 3600.0
 """How long a lease without a time limit is kept without news of its run."""
+_LEAST_S = 3600.0
+"""So long at least is believed in a run that was seen to live past its end."""
 
 
 class LeaseState(StrEnum):
@@ -97,8 +99,6 @@ class Lease:
     """What the backend's acquire returned."""
     opening: asyncio.Task[str] | None = None
     """The vendor is asked for a session."""
-    starting: set[asyncio.Task[Any]] = field(factory=set)
-    """Submissions in flight: a release waits for them."""
 
     @property
     def is_to_be_opened(self) -> bool:
@@ -148,6 +148,23 @@ class Grant:
     missed: int = 0
     """Successive full listings of the scheduler that lack the run."""
 
+    def __attrs_post_init__(self) -> None:
+        self.limit_at = time.monotonic() + self.limit_s
+
+    def lives(self, ends_at: float | None) -> bool:
+        """The scheduler lists it, to end then if it says when. Whether that is news.
+
+        Who lives past his end, as a job that is suspended does, is given his time once more.
+        """
+        now, more_s = time.time(), max(self.limit_s, _LEAST_S)
+        if ends_at is None or ends_at <= now:
+            ends_at = self.expires_at if self.expires_at > now + more_s / 2 else now + more_s
+        is_news = abs(ends_at - self.expires_at) >= 1
+        if is_news:
+            self.expires_at = ends_at
+        self.limit_at = time.monotonic() + (self.expires_at - now)
+        return is_news
+
     @property
     def age(self) -> tuple[int, int]:
         """Later runs of one job have greater ones."""
@@ -161,7 +178,7 @@ class Grant:
     @property
     def is_past_limit(self) -> bool:
         """Whether its time has passed for certain, whatever the clock on the wall was set to meanwhile."""
-        return time.monotonic() - self.known_since > self.facts.limit_s
+        return time.monotonic() > self.limit_at
 
     @property
     def about(self) -> dict[str, Any]:

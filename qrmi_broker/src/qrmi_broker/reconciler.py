@@ -7,6 +7,7 @@ import time
 
 from attrs import define, field
 
+from qrmi_broker import records
 from qrmi_broker.lease import Grant
 from qrmi_broker.leases import Leases
 from qrmi_broker.scheduler import Fate, Listing, Scheduler, SchedulerUnavailable
@@ -102,9 +103,8 @@ class Reconciler:
             return "the scheduler shows the end of its run"
         if fate is Fate.LIVES:
             grant.missed = 0
-            ends_at = listing.jobs[grant.run.job_id or ""].ends_at
-            if ends_at is not None:
-                grant.expires_at = ends_at
+            if grant.lives(listing.jobs[grant.run.job_id or ""].ends_at):
+                self.leases.debts.note(lambda db: records.extend(db, grant))
             return None
         is_late = is_overdue and grant.is_past_limit  # the clock on the wall alone is no evidence
         grant.missed += fate is Fate.MISSING or is_late

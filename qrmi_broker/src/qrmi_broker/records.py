@@ -47,6 +47,10 @@ def activate(db: sqlite3.Connection, lease: Lease) -> None:
     )
 
 
+def extend(db: sqlite3.Connection, grant: Grant) -> None:
+    db.execute("UPDATE grants SET expires_at = ? WHERE id = ?", (grant.expires_at, grant.id))
+
+
 def doubt(db: sqlite3.Connection, lease: Lease) -> None:
     """Like those after it, it changes nothing when it is written again later: what is owed may be."""
     db.execute(
@@ -119,6 +123,7 @@ def open_grants(db: sqlite3.Connection) -> list[Grant]:
             facts=Facts(**facts),
             wanted=tuple(Wanted(**one) for one in asked["wanted"]),
             expires_at=row["expires_at"],
+            limit_s=max(Facts(**facts).limit_s, row["expires_at"] - row["asked_at"]),  # it may have been raised
         )
         reasons = set()
         for one in db.execute('SELECT * FROM leases WHERE "grant" = ? ORDER BY fence', (row["id"],)).fetchall():
