@@ -259,8 +259,8 @@ def usage(db: sqlite3.Connection, since: float) -> list[sqlite3.Row]:
         " max(coalesce(l.released_at, ?) - l.acquired_at) AS held_s, max(l.end_reason) AS end_reason"
         ' FROM grants g JOIN leases l ON l."grant" = g.id LEFT JOIN tasks t ON t.fence = l.fence'
         " WHERE l.acquired_at >= ? AND coalesce(l.end_reason, '') NOT LIKE 'not granted%'"
-        " GROUP BY g.row, l.resource ORDER BY g.row",
-        (time.time(), since),
+        " AND coalesce(l.end_reason, '') != ? GROUP BY g.row, l.resource ORDER BY g.row",
+        (time.time(), since, UNDONE),
     ).fetchall()
 
 

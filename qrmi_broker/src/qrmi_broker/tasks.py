@@ -79,7 +79,7 @@ class Tasks:
         """
         owner = (lease.grant.run.uid, lease.resource, key)
         try:
-            if (known := await self._known(owner, spooled.digest)) is not None:
+            if (known := await self._known(owner, kind, spooled.digest)) is not None:
                 self.spool.forget_payload(task_id)
                 return known
             if lease.state is not LeaseState.ACTIVE:
@@ -176,7 +176,7 @@ class Tasks:
                 except QrmiError as exc:
                     _log.warning("stop.failed", task_id=task.id, error=str(exc))
             await _all([task.over for task in mine], _STOP_S)
-            is_over = time.time() > lease.grant.expires_at and time.monotonic() > deadline
+            is_over = lease.grant.is_past_limit and time.monotonic() > deadline
             if is_over and any(not task.over.is_set() for task in mine):
                 _log.error("tasks.abandoned", fence=lease.fence, tasks=[task.id for task in mine])
                 return
@@ -184,10 +184,10 @@ class Tasks:
     # -- their lives
 
     async def _begin(self, task: Task, sending: asyncio.Task[None]) -> None:
-        """Whoever asked for it gets what is raised here."""
+        """Whoever asked for it gets what is raised here. What the broker's own end cuts short is not forgotten."""
         try:
             await sending
-        except BaseException:
+        except Exception:
             self._forget(task)
             raise
         task.watch = asyncio.create_task(self._follow(task))  # a short one ends while its id is written
