@@ -16,9 +16,12 @@
 #define GRACE_MS 2000		/* so that the broker's own word on a busy resource comes before ours */
 #define RELEASE_MS 2000
 #define PAUSE_MS 100
+#define UNNOTICED_MS 100	/* whose lease comes sooner was hardly cancelled meanwhile, and is not looked at again */
 #define RESTART_MS 10000	/* so long nobody need be there at first */
 #define OUTAGE_MS 15000		/* so long he may be away who was there */
 #define FIRST_WORD_S 3		/* so that the broker's first word, which takes 2 s at most, is heard */
+
+static const char cancelled[] = "the job was cancelled while it waited";
 
 struct asking {
 	const struct conf *conf;
@@ -143,7 +146,10 @@ static bool load_run(struct asking *asking)
 	asking->lease->is_local_failure = true;
 	fail(asking, "Slurm's controller does not answer", remedy);
 	while ((rv = run_load(asking->job_id, &asking->run, why, sizeof(why))) < 0) {
-		fail(asking, why, remedy);
+		char cause[QRMI_LINE_MAX + 24];
+
+		line_make(cause, sizeof(cause), "Slurm's controller: %s", why);
+		fail(asking, cause, remedy);
 		if (now_ms() >= asking->deadline_ms)
 			break;
 		poll(NULL, 0, 500);
@@ -180,7 +186,7 @@ static bool take_reply(struct asking *asking, int error)
 				   asking->conf->jobs_dir, strerror(errno));
 	}
 	if (asking->is_over)
-		abandon(asking, "the job was cancelled while it waited", "nothing was started");
+		abandon(asking, cancelled, "nothing was started");
 	else if (error == ETIMEDOUT && lease->id[0] && now_ms() >= asking->deadline_ms)
 		is_last = false;
 	else if (error)
@@ -230,7 +236,8 @@ static int ask(struct asking *asking, const char *method, const char *target, co
 static void converse(struct asking *asking, const char *body, bool is_batch)
 {
 	struct lease *lease = asking->lease;
-	bool is_last = false, has_waited = false;
+	int64_t began_ms = now_ms();
+	bool is_last = false;
 
 	while (!is_last && now_ms() < asking->deadline_ms) {
 		char target[128] = "/v1/leases";
@@ -243,15 +250,12 @@ static void converse(struct asking *asking, const char *body, bool is_batch)
 		error = length < 0 || (size_t) length >= sizeof(target) ? EMSGSIZE :
 			ask(asking, lease->id[0] ? "GET" : "POST", target, lease->id[0] ? "" : body);
 		is_last = take_reply(asking, error);
-		if (!is_last) {
-			has_waited = true;
-			if (is_cancelled(asking))
-				is_last = take_reply(asking, 0);
-		}
+		if (!is_last && is_cancelled(asking))
+			is_last = take_reply(asking, 0);
 	}
-	if (has_waited && lease->is_granted && is_cancelled(asking)) {
+	if (lease->is_granted && now_ms() - began_ms > UNNOTICED_MS && is_cancelled(asking)) {
 		lease->is_granted = false;
-		abandon(asking, "the job was cancelled while it waited", "nothing was started");
+		abandon(asking, cancelled, "nothing was started");
 	} else if (!is_last) {
 		char cause[80];
 
@@ -275,7 +279,9 @@ void lease_ask(const struct conf *conf, const struct request *request, uint32_t 
 	} else if (load_run(&asking)) {
 		lease->leader = asking.run.job_id;
 		put_body(&body, &asking);
-		if (body.full)
+		if (run_is_over(&asking.run))
+			fail(&asking, cancelled, "nothing was started");
+		else if (body.full)
 			fail(&asking, "the request is too long", "ask for fewer resources");
 		else
 			converse(&asking, body.text, is_batch);

@@ -179,6 +179,25 @@ def test_a_job_that_is_cancelled_while_the_vendor_hangs_ends_at_once(cluster, wa
     assert "" == cluster.drain_reasons()
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_a_job_that_is_cancelled_in_the_moment_of_its_lease_does_not_start(cluster, way):
+    """The lease comes before anybody has looked at the job again, and a cancelled job runs, on a paid QPU."""
+    before = cluster.counts()
+    cluster.hang("acquire")
+    begun = cluster.sbatch("--qpu=fez", script="echo RAN") if way == "sbatch" else None
+    process = None if begun else cluster.begin(*WAYS[way].format(qpu="fez").split())
+    (job,) = until(cluster.leases, "the request")
+    time.sleep(0.2)  # a lease that comes at once is not looked at again
+    cluster.run("scancel", job)
+    cluster.answer()
+    output = process.communicate(timeout=30)[0] if process else (cluster.wait(job), cluster.output(job))[1]
+
+    check(output, Failure("qrmi: fez: the job was cancelled while it waited: nothing was started"))
+    until(lambda: (1, 1) == sessions(cluster, before), "the session is opened, and closed", 10)
+    until(lambda: not cluster.leases(), "no lease is left", 5)
+    assert "" == cluster.drain_reasons()
+
+
 def test_a_job_that_waits_starts_when_the_lane_is_free(busy):
     """A busy resource fails the job, although it would have been free within the time allowed."""
     cluster, holder = busy
