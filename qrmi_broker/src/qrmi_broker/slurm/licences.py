@@ -83,8 +83,8 @@ def digest_of(text: str) -> tuple[str, str]:
 def write(config: Config, folder: Path) -> list[Path]:
     """Write `SCRIPT`, and `SITE_SCRIPT` where there is none; return what was written.
 
-    Slurm reads `SITE_SCRIPT` again when its time, in whole seconds, is later than the last reading: so it gets that of
-    the next second. Else the old rules would stay.
+    Slurm reads `SITE_SCRIPT` again when its time, in whole seconds, is later than the last reading and than the time it
+    had then: so it gets one that is later than now, and than what it had. Else the old rules would stay.
 
     Raises:
         ConfigError: it cannot be written; what was there before is whole.
@@ -96,7 +96,8 @@ def write(config: Config, folder: Path) -> list[Path]:
         if not site.exists():
             _replace(site, _template(SITE_SCRIPT))
             written.append(site)
-        os.utime(site, (time.time() + 1, time.time() + 1))
+        later = max(int(time.time()), int(site.stat().st_mtime)) + 1
+        os.utime(site, (later, later))
     except OSError as exc:
         remedy = "Name the folder of slurm.conf, as a user who may write there"
         raise ConfigError.one(str(folder), "", f"cannot be written: {exc.strerror}", remedy) from exc
