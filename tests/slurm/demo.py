@@ -28,6 +28,7 @@ SCRIPT = """\
 env | grep -E '^(bell_lab|QRMI|SLURM_JOB_QPU)_' | sort
 qrun sample bell.qasm bell.json --shots 1000 2> qrun.log
 qrmi result show bell.json
+sleep 5  # the classical part of the work: the lane is the job's until its end
 """
 
 
