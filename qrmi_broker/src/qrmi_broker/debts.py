@@ -1,14 +1,20 @@
-"""What releases owe to the ledger: they go on without one, and are written when there is one again."""
+"""What releases owe to the ledger: they go on without one, and are written when there is one again.
+
+What is over is then written where there is space for it in any case.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from attrs import define, field
 
+from qrmi_broker import records
 from qrmi_broker.ledger import Ledger, LedgerUnavailable, Work
+from qrmi_broker.receipts import Receipts
 from qrmi_core import log
 
 _T = TypeVar("_T")
@@ -21,6 +27,7 @@ class Debts:
     """What could not be written of releases yet."""
 
     ledger: Ledger
+    receipts: Receipts
     _owed: list[Work[Any]] = field(factory=list)
     _payer: asyncio.Task[None] | None = None
 
@@ -59,6 +66,24 @@ class Debts:
         else:
             self._begin()
 
+    async def receipt(self, fence: int) -> None:
+        """Write that the lease of *fence* is over, unless the ledger says so: a crash does not undo it."""
+        if self._owed:
+            try:
+                await asyncio.to_thread(self.receipts.add, fence)
+            except OSError as exc:
+                _log.error("receipt.unwritten", fence=fence, error=str(exc))
+
+    async def restore(self) -> None:
+        """After a restart: tell the ledger what it was not told."""
+        try:
+            over = await asyncio.to_thread(self.receipts.open)
+            if over:
+                await self.ledger.do(lambda db: records.over(db, over))
+                await asyncio.to_thread(self.receipts.clear)
+        except OSError as exc:
+            _log.error("receipts.unusable", error=str(exc))
+
     async def pay(self) -> None:
         """Write what is owed, in its order."""
         if self._owed:
@@ -81,3 +106,5 @@ class Debts:
                 _log.error("broker.fault", exc_info=exc)
             if self._owed and self._owed[0] is work:
                 self._owed.pop(0)
+        with suppress(OSError):  # then it is said once more after a restart, which harms nobody
+            self.receipts.clear()

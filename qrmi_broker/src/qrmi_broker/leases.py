@@ -18,6 +18,7 @@ from qrmi_broker.lanes import Lanes, Withdrawn
 from qrmi_broker.lease import Facts, Grant, Lease, LeaseState, Wanted
 from qrmi_broker.ledger import Ledger, LedgerUnavailable
 from qrmi_broker.permission import Permission
+from qrmi_broker.receipts import Receipts
 from qrmi_broker.threads import Threads
 from qrmi_broker.vendor import Vendor
 from qrmi_core import hooks, log
@@ -38,6 +39,7 @@ class Leases:
     """Every lease that is not released. It lives in the event loop's thread."""
 
     ledger: Ledger
+    receipts: Receipts
     vendors: Mapping[str, Vendor]
     permission: Permission
     settle: Any = None
@@ -54,7 +56,7 @@ class Leases:
     debts: Debts = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.lanes, self.debts = Lanes(self.vendors), Debts(self.ledger)
+        self.lanes, self.debts = Lanes(self.vendors), Debts(self.ledger, self.receipts)
 
     def __iter__(self) -> Iterator[Grant]:
         return iter(list(self._grants.values()))
@@ -244,6 +246,7 @@ class Leases:
             await self.settle(lease)
         await session.close(lease, self.vendors[lease.resource])
         await self.debts.pay()
+        await self.debts.receipt(lease.fence)
         passing("lease.closed")
         lease.move(LeaseState.RELEASED)
         self.debts.note(lambda db: records.released(db, lease), _LATER_S)  # before any intent that comes after it
@@ -254,6 +257,7 @@ class Leases:
 
     async def restore(self) -> None:
         """Take up every lease that the ledger holds open."""
+        await self.debts.restore()
         for grant in await self.ledger.do(records.open_grants):
             known = [lease for lease in grant.leases if lease.resource in self.vendors]
             for lease in grant.leases:

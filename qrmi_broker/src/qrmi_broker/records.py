@@ -8,6 +8,7 @@ import time
 
 import attrs
 
+from qrmi_broker import receipts
 from qrmi_broker.lease import Facts, Grant, Lease, LeaseState, Wanted
 from qrmi_broker.task import Task, TaskRecord
 from qrmi_core.models import Run, TaskState, TaskStatus
@@ -72,6 +73,16 @@ def released(db: sqlite3.Connection, lease: Lease) -> None:
         "UPDATE leases SET state = ?, released_at = coalesce(released_at, ?) WHERE fence = ?",
         (LeaseState.RELEASED, time.time(), lease.fence),
     )
+
+
+def over(db: sqlite3.Connection, fences: set[int]) -> None:
+    """Leases that ended while nothing could be written."""
+    for fence in fences:
+        db.execute(
+            "UPDATE leases SET state = ?, end_reason = coalesce(end_reason, ?), released_at = coalesce(released_at, ?)"
+            " WHERE fence = ?",
+            (LeaseState.RELEASED, receipts.END_REASON, time.time(), fence),
+        )
 
 
 def is_released(db: sqlite3.Connection, grant_id: str, fence: int) -> bool:
