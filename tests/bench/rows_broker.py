@@ -17,21 +17,30 @@ from measure import Row, processor_time, taken_by_others
 TESTS = Path(__file__).parents[1]
 LEASES, FEW, MANY = 1000, 1000, 10_000
 _THREADS = 16
+_TASKS_JOB, _FIRST_JOB = 10**6, 2 * 10**6
+"""The job whose tasks are measured, and the first of many."""
 
 
 def rows(rounds: int) -> list[Row]:
     """Measure."""
     sys.path[:0] = [str(TESTS), str(TESTS / "broker" / "installed")]
     from broker.daemon import Daemon, fake
+    from broker.programs import Slurm, program, row
 
     with tempfile.TemporaryDirectory(prefix="qrmid-") as name:
         folder = Path(name)
         os.environ["QRMI_STATE_DIR"] = str(folder / "mine")
         service = folder / "service"
         resources = [fake(service, lanes=LEASES), fake(service, "now", "fake-instant")]
-        daemon = Daemon(folder, resources).start()
+        (folder / "bin").mkdir()
+        jobs = (_TASKS_JOB, *range(_FIRST_JOB, _FIRST_JOB + LEASES))
+        slurm = Slurm(folder / "bin")
+        slurm.lists(*(row(str(job), uid=str(os.getuid())) for job in jobs))
+        program(folder / "bin" / "scontrol", "echo 'PrivateData = none'")
+        commands = {name: str(folder / "bin" / name) for name in ("squeue", "scontrol")}
+        daemon = Daemon(folder, resources, scheduler="slurm", **commands, **{"reconcile-s": "2"}).start()
         try:
-            return [_leases(daemon, 20 * rounds), _task(daemon, 10 * rounds), *_many(daemon, is_full=rounds > 5)]
+            return [_leases(daemon, 20 * rounds), _task(daemon, 10 * rounds), *_many(daemon, slurm, is_full=rounds > 5)]
         finally:
             daemon.stop()
 
@@ -79,7 +88,7 @@ def _task(daemon, rounds: int) -> Row:
     environment = {ENDPOINT: str(daemon.folder / "service"), "QRMI_FAKE_API_KEY": KEY}
     direct = Opening(name="fez", type="fake", environment=environment, source="bench")
     payload = Payload.from_bytes("script", b'{"runs_s": 0}')
-    granted = daemon.ask("fez", job=10**6)
+    granted = daemon.ask("fez", job=_TASKS_JOB)
     taken: dict[str, list[float]] = {"direct": [], "brokered": []}
     before = processor_time()
     with open_resource(direct) as one, open_resource(daemon.opening(granted, "fez")) as other:
@@ -101,7 +110,7 @@ def _task(daemon, rounds: int) -> Row:
     )
 
 
-def _many(daemon, *, is_full: bool) -> list[Row]:
+def _many(daemon, slurm, *, is_full: bool) -> list[Row]:
     """A thousand leases at once, and then ten tasks on each; memory after the first thousand, and after all."""
     from qrmi_core import Payload, TaskStatus, open_resource
 
@@ -109,7 +118,7 @@ def _many(daemon, *, is_full: bool) -> list[Row]:
     payload = Payload.from_bytes("script", b'{"runs_s": 0}')
     with ThreadPoolExecutor(_THREADS) as pool:
         started = time.perf_counter()
-        granted = list(pool.map(lambda job: daemon.ask("fez", job=2 * 10**6 + job), range(leases)))
+        granted = list(pool.map(lambda job: daemon.ask("fez", job=_FIRST_JOB + job), range(leases)))
         leased_s = time.perf_counter() - started
         held = len(daemon.leases())
 
@@ -136,7 +145,8 @@ def _many(daemon, *, is_full: bool) -> list[Row]:
             "nothing lost",
             f"{lost} lost",
             lost == 0,
-            f"leases in {leased_s:.1f} s, tasks at {many / took_s:.0f} per second, {_THREADS} clients",
+            f"leases in {leased_s:.1f} s, tasks at {many / took_s:.0f} per second, {_THREADS} clients; "
+            f"a stand-in for squeue listed the jobs {slurm.looks} times",
         ),
         Row(
             f"resident memory and descriptors after {many:,} tasks",
