@@ -17,7 +17,7 @@ from qrmi_broker.deathwatch import LEASE_HEADER
 from qrmi_broker.lease import Facts, Grant, Wanted
 from qrmi_broker.public import BROKER
 from qrmi_core import protocol, wire
-from qrmi_core.errors import PayloadError, shown
+from qrmi_core.errors import PayloadError, ResourceUnavailable, shown
 from qrmi_core.models import Run
 from qrmi_core.payload import parse_json
 from qrmi_core.redaction import mask
@@ -98,6 +98,9 @@ async def release(request: web.Request) -> web.Response:
         done, _ = await asyncio.wait([ending], timeout=wait_s)
         if not done or ending.exception() is not None or any(map(leases.lanes.has, grant.leases)):
             return as_json({"state": "releasing"}, status=202)
+    if (name := leases.orphans.get(request.match_info["id"])) is not None:
+        problem = "is not in qrmi_config.json any longer, and its session may be open: put it back and restart qrmid"
+        raise ResourceUnavailable(name, problem)
     return as_json({"state": "released"})
 
 
@@ -153,6 +156,7 @@ async def health(request: web.Request) -> web.Response:
             "scheduler_failure": broker.reconciler.failure,
             "drained": {one.name: one.drained for one in broker.vendors.values() if one.drained},
             "outcome_unknown": await broker.ledger.do(records.unknowns),
+            "orphaned": [f"lease {one} on {name}" for one, name in broker.leases.orphans.items()],
             "leases": sum(len(vendor.holders) for vendor in broker.vendors.values()),
             "open_tasks": len(broker.tasks.open_ids),
         }

@@ -49,6 +49,8 @@ class Leases:
     """By id: those that are not over, and refusals that are remembered."""
     _runs: dict[Run, Grant] = field(factory=dict)
     _fences: dict[int, Lease] = field(factory=dict)
+    orphans: dict[str, str] = field(factory=dict)
+    """By the grant's id, a resource of it that the configuration lacks: its session cannot be closed."""
     _askers: Threads = field(factory=lambda: Threads("askers"))
     _tellers: Threads = field(factory=lambda: Threads("tellers", most=1))
     """One: plugins are told in the order in which it happened."""
@@ -261,7 +263,8 @@ class Leases:
         for grant in await self.ledger.do(records.open_grants):
             known = [lease for lease in grant.leases if lease.resource in self.vendors]
             for lease in grant.leases:
-                if lease not in known:
+                if lease not in known and lease.state is not LeaseState.RELEASED:
+                    self.orphans[grant.id] = lease.resource
                     _log.error("lease.orphaned", resource=lease.resource, fence=lease.fence)
             grant.leases = known
             if not known:

@@ -185,6 +185,8 @@ def _broker(environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
             yield "broker", "WRONG", f"the scheduler's listings are not used: {problem}"
     for unknown in found["outcome_unknown"]:
         yield "broker", "WRONG", f"{unknown}: nobody knows whether it is open at the vendor. Look there"
+    for orphan in found.get("orphaned", ()):
+        yield "broker", "WRONG", f"{orphan}: it is not configured any longer. Put it back, so that it can be ended"
     for name, reason in found["drained"].items():
         yield f"resource {name}", "note", f"drained: {reason}"
 
