@@ -48,6 +48,12 @@ def in_turns(rounds: int, *measurements: Callable[[], float]) -> list[float]:
     return [statistics.median(column) for column in zip(*taken, strict=True)]
 
 
+def computed_s(pid: int) -> float:
+    """How long a process has had a processor, in seconds; in steps of 10 ms."""
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
 def processor_time() -> tuple[int, int]:
     """Of this machine since its start, in ticks: what its host gave to other guests, and all."""
     ticks = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]

@@ -12,7 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from measure import Row, processor_time, taken_by_others
+from measure import Row, computed_s, processor_time, taken_by_others
 
 TESTS = Path(__file__).parents[1]
 LEASES, FEW, MANY = 1000, 1000, 10_000
@@ -47,7 +47,7 @@ def rows(rounds: int) -> list[Row]:
 
 def _leases(daemon, rounds: int) -> Row:
     """As the plugin asks, at a vendor that has no sessions."""
-    taken, before = [], processor_time()
+    taken, before, computed = [], processor_time(), computed_s(daemon.process.pid)
     for job in range(rounds + 20):
         run = {"uid": os.getuid(), "cluster": "c", "job_id": str(job), "start_time": 1}
         body = json.dumps({"run": run, "resources": [{"name": "now"}], "facts": {"user": "root", "node": "n1"}})
@@ -55,13 +55,15 @@ def _leases(daemon, rounds: int) -> Row:
         lease = _asked(daemon, "POST", "/v1/leases", body).partition("lease ")[2].split()[0]
         _asked(daemon, "DELETE", f"/v1/leases/{lease}?wait_s=30")
         taken.append(time.perf_counter() - started)
+    each = (computed_s(daemon.process.pid) - computed) / len(taken)
     p50, p99 = (_quantile(taken[20:], share) for share in (0.5, 0.99))
     return Row(
         "broker acquire + release, durable",
         "p99 <= 10 ms",
         f"p99 {p99 * 1000:.1f} ms",
         p99 <= 0.010,
-        f"median {p50 * 1000:.1f} ms of {rounds}; {taken_by_others(before)}",
+        f"median {p50 * 1000:.1f} ms of {rounds}; the broker computes for {each * 1000:.1f} ms; "
+        f"{taken_by_others(before)}",
     )
 
 
