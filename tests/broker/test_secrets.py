@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import sqlite3
 import subprocess
 import sys
@@ -17,7 +18,12 @@ from qrmi_core.errors import QrmiError
 
 from .daemon import KEY, fake
 
-CANARY = KEY + "/+ü"
+
+def _small(url: str) -> str:
+    return re.sub("%..", lambda escape: escape[0].lower(), url)
+
+
+CANARY = KEY + "/+ü???z"
 """With what URLs and base64 spell differently."""
 FORMS = {
     "plain": CANARY.encode(),
@@ -25,7 +31,13 @@ FORMS = {
     "urlsafe base64": base64.urlsafe_b64encode(CANARY.encode()).rstrip(b"=")[:-1],
     "hex": CANARY.encode().hex().encode(),
     "URL": urllib.parse.quote(CANARY, safe="").encode(),
+    "URL's path": urllib.parse.quote(CANARY).encode(),
+    "URL in small letters": _small(urllib.parse.quote(CANARY, safe="")).encode(),
+    "URL's path in small letters": _small(urllib.parse.quote(CANARY)).encode(),
     "JSON": json.dumps(CANARY)[1:-1].encode(),
+    "JSON of PHP": json.dumps(CANARY)[1:-1].replace("/", "\\/").encode(),
+    "bytes": repr(CANARY.encode())[2:-1].encode(),
+    "bytes in JSON": json.dumps(repr(CANARY.encode())[2:-1])[1:-1].encode(),
 }
 
 
@@ -86,6 +98,11 @@ def test_no_secret_of_a_brokered_resource_is_found_anywhere(daemon):
     assert [] == leaks({**found, **places_of(daemon)})
     assert any(b"RuntimeError" in content for content in found.values())
     assert "backend.fault" in daemon.words
+
+
+def test_every_form_of_the_canary_is_another():
+    """What is spelt alike is searched for once, and a fault of the other spelling is found nowhere."""
+    assert len(FORMS) == len(set(FORMS.values()))
 
 
 def test_a_planted_canary_is_found(daemon, new_daemon):

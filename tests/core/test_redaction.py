@@ -14,6 +14,8 @@ from qrmi_core import redaction
 from qrmi_core.redaction import MASK, looks_secret, mask, processor, remember, spellings
 
 CANARY = "canary-7f3a/b+c d?"
+ODD = "canary-'ü\\tail"
+"""With what Python and JSON write differently between quotes."""
 
 
 @pytest.fixture(autouse=True)
@@ -31,11 +33,42 @@ def known(monkeypatch) -> None:
         CANARY.encode().hex().upper(),
         urllib.parse.quote(CANARY, safe=""),
         urllib.parse.quote_plus(CANARY),
+        "canary-7f3a/b%2Bc%20d%3F",
+        "canary-7f3a/b%2bc%20d%3f",
+        "canary-7f3a%2fb%2bc%20d%3f",
+        "canary-7f3a%2fb%2bc+d%3f",
+        "canary-7f3a/b+c%20d%3F",
+        "canary-7f3a\\/b+c d?",
+        "canary-7f3a\\\\/b+c d?",
     ],
 )
 def test_a_secret_is_masked_however_it_is_spelt(spelt):
     """A log shows neither the secret nor what is decoded to it in a second."""
     assert f"a {MASK} b" == mask(f"a {spelt} b")
+
+
+@pytest.mark.parametrize(
+    "spelt",
+    [
+        repr(ODD),
+        repr(ODD.encode()),
+        ascii(ODD),
+        repr(f'"{ODD}'),
+        repr(f'"{ODD}'.encode()),
+        json.dumps(ODD),
+        repr(json.dumps(ODD)),
+        json.dumps(repr(ODD.encode())),
+        json.dumps(ODD).replace("\\u00fc", "\\u00FC"),
+    ],
+)
+def test_a_secret_is_masked_also_between_quotes(spelt):
+    """A body is quoted as bytes, a header as a text, and either once more by who quotes the message."""
+    remember(ODD)
+    masked = mask(spelt)
+
+    assert MASK in masked
+    assert "canary" not in masked
+    assert "tail" not in masked
 
 
 @given(

@@ -18,6 +18,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote
 
 from qrmi_core import (
     AcquireRequest,
@@ -64,6 +65,13 @@ class Settings:
     start_s: float = setting(help="how long a submission takes", default=0.0)
 
 
+def _spelt(key: str) -> list[str]:
+    """*key* as the messages of libraries show what was sent: in an address, in a body, or by itself."""
+    quoted = [quote(key), quote(key, safe="")]
+    small = [re.sub("%..", lambda escape: escape[0].lower(), one) for one in quoted]
+    return [key, *quoted, *small, json.dumps(key), json.dumps(key).replace("/", "\\/"), repr(key.encode())]
+
+
 class Fake(QuantumResource):
     """Keeps every promise, and finds tasks and sessions again."""
 
@@ -85,7 +93,7 @@ class Fake(QuantumResource):
         if (self.service / f"fail-{verb}").exists():
             raise ResourceUnavailable(self.ctx.name, f"{verb} is not served at the moment")
         if (self.service / f"crash-{verb}").exists():
-            raise RuntimeError(f"{verb}: {self.ctx.settings.api_key}")
+            raise RuntimeError(f"{verb}: {' '.join(_spelt(self.ctx.settings.api_key))}")
 
     def _leave(self, verb: str) -> None:
         if (self.service / f"lose-{verb}").exists():
