@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import threading
 import time
@@ -134,3 +135,27 @@ def test_no_credential_is_in_the_job(service, daemon, tmp_path):
     seen = json.dumps(granted) + done.stderr + done.stdout + daemon.words
     for secret in (service.options.account.api_key, service.storage.secret_key):
         assert [] == [one for one in spellings(secret) if one in seen]
+
+
+def test_who_overrides_only_the_endpoint_reads_one_sentence_and_nobody_hears_of_it(service, daemon, tmp_path):
+    """He would read seven, about variables that he never named; or the site's key would go where he says."""
+    payload = tmp_path / "bell.json"
+    payload.write_bytes(bell().read())
+    granted = daemon.ask(NAME)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        own = {f"{NAME}_QRMI_IBM_DA_ENDPOINT": f"http://127.0.0.1:{listener.getsockname()[1]}"}
+        environment = {**os.environ, **granted["environment"], **own}
+        done = subprocess.run([BIN / "qrun", payload], env=environment, capture_output=True, text=True)
+        listener.settimeout(0.1)
+        with pytest.raises(TimeoutError):  # whoever had come would stand in its queue
+            listener.accept()
+
+    assert (2, "") == (done.returncode, done.stdout)
+    (line,) = (line for line in done.stderr.splitlines() if not line.startswith("{"))
+    missing = ["IAM_APIKEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
+    missing += ["IAM_ENDPOINT", "SERVICE_CRN", "S3_ENDPOINT", "S3_BUCKET"]
+    *some, last = (f"QRMI_IBM_DA_{suffix}" for suffix in missing)
+    assert f"{', '.join(some)} and {last} are missing. Set them all" in line
+    assert "QRMI_IBM_DA_ENDPOINT, set by you in place of the site's settings" in line
+    for secret in (service.options.account.api_key, service.storage.secret_key):
+        assert [] == [one for one in spellings(secret) if one in done.stderr]

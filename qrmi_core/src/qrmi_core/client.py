@@ -252,7 +252,9 @@ def open_brokered(opening: Opening, clock: Clock | None = None) -> Hosted:
     if own:
         broker.close()
         log.logger(resource=opening.name).info("resource.own", variables=sorted(own))
-        return open_resource(evolve(opening, environment=own, broker=None, acquisition_token=None), clock=clock)
+        source = f"{', '.join(sorted(own))}, set by you in place of the site's settings"
+        opening = evolve(opening, environment=own, source=source, broker=None, acquisition_token=None)
+        return open_resource(opening, clock=clock)
     ctx = Context(
         name=opening.name,
         type=facts.type,

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, Union, dataclass_transform, get_args, 
 import attrs
 from attrs import frozen
 
-from qrmi_core.errors import ConfigError
+from qrmi_core.errors import ConfigError, shown
 
 Fault = tuple[str, str, str]
 """Path, problem, remedy."""
@@ -93,9 +93,14 @@ class Declaration:
         """*variable* carries one of our prefixes."""
         return any(variable.startswith(f"{prefix}_") for prefix in self.prefixes)
 
-    def variable(self, setting: Setting) -> str:
+    def variable(self, setting: Setting, prefix: str | None = None) -> str:
         """The environment variable of *setting*, without the resource's name in front."""
-        return f"{self.prefix}_{setting.suffix}"
+        return f"{prefix or self.prefix}_{setting.suffix}"
+
+    def prefix_of(self, environment: Mapping[str, object]) -> str:
+        """Which of our prefixes *environment* uses; the present one where it uses none, or several."""
+        used = (prefix for prefix in self.prefixes if any(name.startswith(f"{prefix}_") for name in environment))
+        return next(used, self.prefix)
 
     def secrets(self, environment: Mapping[str, object]) -> Iterator[str]:
         """The variables of *environment* that hold secrets."""
@@ -178,18 +183,19 @@ def load(cls: type[_T], environment: Mapping[str, str], *, source: str, path: st
         path: of the environment inside *source*, for messages.
 
     Raises:
-        ConfigError: with every fault there is. No value of a secret is in it.
+        ConfigError: with every fault there is; all that is missing is one. No value of a secret is in it.
     """
     declared = declaration(cls)
     values: dict[str, Any] = {}
     faults: list[Fault] = []
+    missing: list[Setting] = []
     for one in declared:
         given = {
             name: environment[name]
             for prefix in declared.prefixes
             if (name := f"{prefix}_{one.suffix}") in environment and environment[name].strip()
         }
-        where = ".".join(part for part in (path, next(iter(given), declared.variable(one))) if part)
+        where = ".".join(part for part in (path, next(iter(given), "")) if part)
         if len(set(given.values())) > 1:
             faults.append((where, f"{' and '.join(given)} are both set, to different values", "Remove the older one"))
         elif given:
@@ -197,14 +203,25 @@ def load(cls: type[_T], environment: Mapping[str, str], *, source: str, path: st
             try:
                 values[one.name] = one.parse(text)
             except ValueError as exc:
-                shown = "its value" if one.secret else repr(text)
-                faults.append((where, f"{shown} {exc}", f"It is: {one.help}"))
+                said = "its value" if one.secret else shown(repr(text))
+                faults.append((where, f"{said} {exc}", f"It is: {one.help}"))
         elif one.is_required:
-            faults.append((where, "is missing", f"Set it: {one.help}"))
-    faults += unknown(declared, environment, path)
+            missing.append(one)
+    lacking = _missing(declared, missing, declared.prefix_of(environment), path)
+    faults = [*lacking, *faults, *unknown(declared, environment, path)]
     if faults:
         raise ConfigError(source, tuple(faults))
     return cls(**values)
+
+
+def _missing(declared: Declaration, missing: list[Setting], prefix: str, path: str) -> Iterator[Fault]:
+    """One fault, however many they are, in the spelling of *prefix*; the credentials, which most often are, first."""
+    names = [declared.variable(one, prefix) for one in sorted(missing, key=lambda one: not one.secret)]
+    if len(names) == 1:
+        yield ".".join(part for part in (path, *names) if part), "is missing", f"Set it: {missing[0].help}"
+    elif names:
+        problem = f"{', '.join(names[:-1])} and {names[-1]} are missing"
+        yield path, problem, "Set them all; `qrmi config schema` describes each"
 
 
 def unknown(declared: Declaration, environment: Mapping[str, str], path: str) -> Iterator[Fault]:

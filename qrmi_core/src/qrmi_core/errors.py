@@ -76,7 +76,8 @@ class ConfigError(QrmiError):
 
     def sentence(self) -> str:
         lines = [
-            ": ".join(shown(part) for part in (self.source, path, problem) if part) + f". {shown(remedy, most=1000)}"
+            ": ".join(part for part in (shown(self.source), shown(path), shown(problem, most=1000)) if part)
+            + f". {shown(remedy, most=1000)}"
             for path, problem, remedy in self.faults
         ]
         return "\n".join(lines)
