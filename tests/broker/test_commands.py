@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from .daemon import BIN, INSTALLED, KEY, vendor_log
+from .daemon import BIN, INSTALLED, KEY, fake, vendor_log
 
 
 @pytest.fixture
@@ -115,6 +115,20 @@ def test_a_broker_that_is_down_is_said_in_one_line(command, daemon, tmp_path):
     assert (3, "") == (done.returncode, done.stdout)
     assert "nobody answers on" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+def test_a_resource_that_the_broker_no_longer_has_is_said_in_one_line(command, tmp_path, daemon):
+    """The user would be sent to the maintainers of a backend that has nothing to do with it."""
+    daemon.stop()
+    daemon.write_config([fake(daemon.folder / "service", "other")])
+    daemon.start()
+    done = command("qrun", script(tmp_path, runs_s=0), "--kind", "script")
+
+    assert (3, "") == (done.returncode, done.stdout)
+    (line,) = done.stderr.splitlines()
+    assert "fez: the service refused it: the broker has no resource 'fez', or no longer. See what there is" in line
+    assert "`qrmi resources`" in line
+    assert line.endswith("[error-request-refused]")
 
 
 def test_who_overrides_only_an_endpoint_is_told_of_the_missing_credential(command, tmp_path, daemon):

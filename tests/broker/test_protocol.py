@@ -12,6 +12,9 @@ from contextlib import closing, suppress
 import pytest
 
 from qrmi_broker import openapi
+from qrmi_core import RequestRefused, UnexpectedReply
+from qrmi_core.client import Broker
+from qrmi_core.protocol import error_of
 
 from .daemon import BIN
 
@@ -84,3 +87,34 @@ def test_any_request_gets_an_answer_that_the_document_knows(address, daemon, tmp
 
     assert 0 == done.returncode, done.stdout[-6000:]
     assert [] == [event for event in daemon.events if event["event"] == "request.failed"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "facts", "status", "says"),
+    [
+        ("GET", "/v1/resources/nope", {}, 404, "the broker has no resource 'nope'"),
+        ("POST", "/v1/resources/nope/resume", {}, 404, "the broker has no resource 'nope'"),
+        ("GET", "/v1/leases/nope", {}, 404, "there is no such lease"),
+        ("GET", "/v1/nothing", {}, 404, "different versions"),
+        ("DELETE", "/v1/resources", {}, 405, "different versions"),
+        ("POST", "/v1/leases", {"body": b" " * (2 << 20)}, 413, "Send less at once"),
+        ("GET", "/v1/resources", {"headers": {"X": "x" * 10_000}}, 400, "x: the service refused it"),
+    ],
+)
+def test_what_only_http_has_a_status_for_is_an_error_of_ours(daemon, method, path, facts, status, says):
+    """Each was an unexpected reply, to be reported to the maintainers of a backend."""
+    broker = Broker(str(daemon.folder / "run" / "admin.sock"), "x")
+    with pytest.raises(RequestRefused) as refused:
+        broker.ask(method, path, **facts)
+
+    assert ("x", status) == (refused.value.resource, refused.value.status)
+    assert says in str(refused.value)
+
+
+def test_what_an_older_broker_says_is_one_too():
+    """Its refusals have no name that we know."""
+    document = {"error": "HTTPError", "facts": [], "message": "this socket is for root"}
+    error = error_of(document, "fez", 403)
+
+    assert "fez: the service refused it: this socket is for root. Ask the administrators" in str(error)
+    assert isinstance(error_of("<html>", "fez", 503), UnexpectedReply)

@@ -242,7 +242,7 @@ def _grant(request: web.Request) -> Grant:
 def _known(request: web.Request) -> str:
     name = request.match_info["name"]
     if name not in request.app[BROKER].vendors:
-        raise web.HTTPNotFound(text=f"there is no resource {name!r}")
+        raise web.HTTPNotFound(text=f"the broker has no resource {name!r}, or no longer")
     return name
 
 

@@ -71,8 +71,9 @@ def as_line(text: str, status: int) -> web.Response:
 
 
 def sentence(status: int, text: str) -> web.Response:
-    """An answer that HTTP has a status for, and we no error."""
-    return as_json({"error": "HTTPError", "facts": [], "message": text}, status)
+    """An answer that HTTP has a status for, and we no error of its own."""
+    error = protocol.refusal(status, text)
+    return as_json({**protocol.document_of(error), "message": error.detail}, status)
 
 
 def as_json(document: dict[str, Any], status: int = 200, **how: Any) -> web.Response:

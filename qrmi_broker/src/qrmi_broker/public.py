@@ -227,7 +227,7 @@ async def _vendor(request: web.Request) -> Vendor:
         return vendors[lease.resource]
     vendor, uid = vendors.get(name), _asker(request).uid
     if vendor is None or not await _shown([vendor], uid):
-        raise web.HTTPNotFound(text=f"there is no resource {name!r}")
+        raise web.HTTPNotFound(text=f"the broker has no resource {name!r}, or no longer")
     return vendor
 
 

@@ -77,7 +77,7 @@ class Broker:
                 raise BrokerUnavailable(self.resource, f"nobody answers on {self.socket_path} ({cause})") from exc
             self._idle.append(connection)
             if answer.status >= 400:
-                raise protocol.error_of(_json(content, self.resource), self.resource)
+                raise protocol.error_of(_json_or_text(content), self.resource, answer.status)
             return content
         raise AssertionError("unreachable")
 
@@ -273,6 +273,14 @@ def _json(content: bytes, resource: str) -> Any:
         return json.loads(content)
     except ValueError as exc:
         raise UnexpectedReply(resource, f"the broker answered {content[:200]!r}") from exc
+
+
+def _json_or_text(content: bytes) -> Any:
+    """What went wrong, also where no handler of the broker said it."""
+    try:
+        return json.loads(content)
+    except ValueError:
+        return content.decode(errors="replace")
 
 
 def _decoded(result: Any, resource: str) -> bytes:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 import sys
+from http import HTTPStatus
 from urllib.parse import quote
 
 from qrmi_broker import adminsocket
 from qrmi_broker.slurm import controller
 from qrmi_core.cli import show
-from qrmi_core.errors import AuthorizationRefused, ConfigError, ResourceUnavailable, UnexpectedReply, shown
+from qrmi_core.errors import AuthorizationRefused, ConfigError, RequestRefused, ResourceUnavailable, shown
 
 PREFIX = "qrmi_drain:"
 """A reservation is called ``qrmi_drain:<resource>:<reason>``: Slurm has no other place for a reason that users see and
@@ -103,8 +104,8 @@ def _ask(socket: str | None, name: str, verb: str, document: object) -> None:
     try:
         with adminsocket.opened(socket) as broker:
             broker.ask("POST", f"/v1/resources/{quote(name, safe='')}/{verb}", body=json.dumps(document).encode())
-    except UnexpectedReply as exc:
-        if f"there is no resource {name!r}" not in exc.detail:
+    except RequestRefused as exc:
+        if exc.status != HTTPStatus.NOT_FOUND:
             raise
         remedy = "There are: `qrmi resources`, `scontrol show licenses`"
         raise ConfigError.one("qrmi slurm", "", f"neither Slurm nor the broker knows {name!r}", remedy) from exc
