@@ -40,5 +40,8 @@ def test_what_waited_in_vain_was_not_sent():
 
 
 def test_the_client_knows_it_as_unavailable():
-    """It would be told of an unexpected reply."""
-    assert "ResourceUnavailable" == protocol.document_of(NotSent("fez", "it cannot be opened"))["error"]
+    """It would be told of an unexpected reply, and its user be sent to an entry that the reference lacks."""
+    document = protocol.document_of(NotSent("fez", "it cannot be opened"))
+
+    assert "ResourceUnavailable" == document["error"]
+    assert document["message"].endswith(" [error-resource-unavailable]")

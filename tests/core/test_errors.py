@@ -53,6 +53,18 @@ def test_an_error_shows_its_facts_and_where_to_read_on(cls):
         assert name in unshown or not isinstance(fact, str) or fact in str(exc), name
 
 
+def test_an_error_of_somebody_elses_leads_to_the_entry_of_ours_above_it():
+    """The reference has no entry for the class that a backend, or the broker, made for itself."""
+
+    class MuchTooHot(errors.ResourceUnavailable):
+        pass
+
+    class OnFire(MuchTooHot):
+        pass
+
+    assert str(OnFire("fez", "100 K")).endswith(" [error-resource-unavailable]")
+
+
 @pytest.mark.parametrize("cls", CLASSES)
 def test_an_error_is_public_and_documented(cls):
     """A program can catch what it can get; the anchor leads to an entry of the error's own."""

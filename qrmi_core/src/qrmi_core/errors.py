@@ -44,8 +44,12 @@ class QrmiError(Exception):
 
     @classmethod
     def anchor(cls) -> str:
-        """The id of this error's entry on the page ``reference/errors`` of the documentation."""
-        return "error-" + re.sub(r"(?<=[a-z])(?=[A-Z])", "-", cls.__name__).lower()
+        """The id of this error's entry on the page ``reference/errors`` of the documentation.
+
+        A class that is not of this module, such as a backend's own, has that of the nearest one above it.
+        """
+        ours = next(one for one in cls.__mro__ if one.__module__ == __name__)
+        return "error-" + re.sub(r"(?<=[a-z])(?=[A-Z])", "-", ours.__name__).lower()
 
     def sentence(self) -> str:
         """What happened, to which thing, and what to do now, without the anchor."""
