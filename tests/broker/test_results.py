@@ -7,10 +7,12 @@ import sqlite3
 import threading
 import time
 
-from qrmi_broker.spool import SMALL_BYTES
-from qrmi_core import Payload, TaskStatus, open_resource
+import pytest
 
-from .daemon import KEY, vendor_log
+from qrmi_broker.spool import SMALL_BYTES
+from qrmi_core import Payload, ResourceUnavailable, TaskFailed, TaskNotReady, TaskStatus, open_resource
+
+from .daemon import KEY, fake, vendor_log
 from .watch import until
 
 
@@ -99,3 +101,39 @@ def differing(resource, number: int) -> int:
     except Exception:
         return 100
     return wrong
+
+
+def test_a_task_that_is_still_being_submitted_has_no_logs_yet(daemon):
+    """The backend would be asked for the logs of nothing, and its maintainers be blamed for what it makes of that."""
+    hang = daemon.folder / "service" / "hang-task_start"
+    with open_resource(daemon.opening(daemon.ask("fez"), "fez")) as resource:
+        hang.touch()
+        sent = Payload.from_json("script", {"runs_s": 0})
+        asking = threading.Thread(target=lambda: resource.task_start(sent, key="slow"))
+        asking.start()
+        until(lambda: resource.find_task("slow"))
+        task = str(resource.find_task("slow"))
+        try:
+            for asked in (resource.task_logs, resource.task_result):
+                with pytest.raises(TaskNotReady):
+                    asked(task)
+            with pytest.raises(TaskNotReady, match="it is still being submitted"):
+                resource.task_logs(task)
+        finally:
+            hang.unlink()
+            asking.join()
+
+        assert f"the script of {vendor_log(daemon.folder / 'service')[-1]['task']}" == resource.task_logs(task)
+
+
+def test_a_task_of_unknown_outcome_has_no_logs_and_says_why(new_daemon, folder):
+    """The same, for ever: nobody knows what the vendor calls it, if it has it."""
+    daemon = new_daemon(fake(folder / "service", type_="fake-blind")).start()
+    (folder / "service" / "lose-task_start").touch()
+    with open_resource(daemon.opening(daemon.ask("fez"), "fez")) as resource:
+        with pytest.raises(ResourceUnavailable):
+            resource.task_start(Payload.from_json("script", {"runs_s": 0}), key="lost")
+        task = str(resource.find_task("lost"))
+        for asked in (resource.task_logs, resource.task_result):
+            with pytest.raises(TaskFailed, match="whether it was submitted is not known"):
+                asked(task)

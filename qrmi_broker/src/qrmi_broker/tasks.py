@@ -161,8 +161,17 @@ class Tasks:
         return content
 
     async def logs(self, task_id: str, uid: int) -> str:
-        """What the vendor logged."""
+        """What the vendor logged.
+
+        Raises:
+            TaskNotReady: the vendor has not said yet what it calls the task.
+            TaskFailed: it never will: whether the task was submitted is not known.
+        """
         task = await self.find(task_id, uid)
+        if task.vendor_id is None and task.state.status.is_terminal:
+            raise TaskFailed(task.resource, task_id, task.state.reason or "")
+        if task.vendor_id is None:
+            raise TaskNotReady(task.resource, task_id, "it is still being submitted")
         found: str = await self._vendor(task).ask("task_logs", task.vendor_id)
         return found
 
