@@ -12,7 +12,7 @@ from contextlib import closing, suppress
 import pytest
 
 from qrmi_broker import openapi
-from qrmi_core import RequestRefused, UnexpectedReply
+from qrmi_core import PayloadError, RequestRefused, UnexpectedReply
 from qrmi_core.client import Broker
 from qrmi_core.protocol import error_of
 
@@ -118,3 +118,41 @@ def test_what_an_older_broker_says_is_one_too():
 
     assert "fez: the service refused it: this socket is for root. Ask the administrators" in str(error)
     assert isinstance(error_of("<html>", "fez", 503), UnexpectedReply)
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        ("run.uid", -1),
+        ("run.uid", 2**32 - 1),  # Linux: nobody at all
+        ("run.uid", 2**64),
+        ("run.restart_count", -1),
+        ("run.restart_count", 10**30),
+        ("run.start_time", 10**30),
+        ("run.cluster", "c\ud800"),
+        ("run.job_id", "\udfff"),
+        ("run.job_id", ""),
+        ("facts.user", "\ud800"),
+        ("facts.licences[0]", "fez:\ud800"),
+        ("facts.time_limit_s", -1),
+        ("facts.time_limit_s", 1e300),
+        ("facts.time_limit_s", 10**200),
+        ("facts.time_limit_s", "inf"),
+        ("resources[0].alias", "q\ud800"),
+        ("resources", []),
+        ("wait_s", -1),
+    ],
+)
+def test_a_lease_request_that_no_ledger_takes_is_refused_with_the_name_of_its_field(daemon, where, value):
+    """It was a fault of the broker's, or a lease of nobody was given."""
+    body = {"run": {"uid": 0, "job_id": "1"}, "facts": {"licences": [""]}, "resources": [{"name": "fez"}]}
+    inner = body
+    *path, last = where.replace("[0]", ".0").split(".")
+    for name in path:
+        inner = inner[int(name) if name.isdecimal() else name]
+    inner[int(last) if last.isdecimal() else last] = value
+    with pytest.raises(PayloadError) as refused:
+        daemon.admin().ask("POST", "/v1/leases", body=json.dumps(body).encode())
+
+    assert f"$.{where}" == refused.value.path
+    assert [] == daemon.leases()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
+import operator
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from aiohttp import web
 from attrs import field, frozen
@@ -17,6 +19,7 @@ from qrmi_broker.deathwatch import LEASE_HEADER
 from qrmi_broker.lease import Facts, Grant, Wanted
 from qrmi_broker.public import BROKER
 from qrmi_core import protocol, wire
+from qrmi_core.declarations import Fault
 from qrmi_core.errors import PayloadError, ResourceUnavailable, shown
 from qrmi_core.models import Run
 from qrmi_core.payload import parse_json
@@ -26,6 +29,7 @@ ANSWER_S = 2.0
 """How long an answer about a lease may take; what takes longer is pending."""
 _WAIT_S = 20.0
 _MOST_LINES_BYTES = 1 << 16
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _MOST_ERROR = 194
 """Characters: the plugin puts ``qrmi: `` in front, and a line of its is no longer than 200."""
 
@@ -43,6 +47,15 @@ class LeaseRequest:
 
 for _cls in (Run, Wanted, Facts, LeaseRequest):
     wire.forbid_extra_keys(_cls)
+
+BOUNDS: dict[str, tuple[float, float]] = {
+    "run.uid": (0, 2**32 - 2),
+    "run.restart_count": (0, 2**32 - 1),
+    "run.start_time": (0, 10**12),
+    "facts.time_limit_s": (0, 10**12),
+    "wait_s": (0, 86_400),
+}
+"""Of the numbers in a lease request, as Slurm has them: the ledger takes no greater ones, and no user is below 0."""
 
 
 def routes() -> list[web.RouteDef]:
@@ -71,8 +84,8 @@ async def ask(request: web.Request) -> web.Response:
     if made is None:
         path, problem = faults[0]
         raise PayloadError("lease request", f"$.{path}", problem, "See the protocol's reference")
-    if not made.resources or not made.run.job_id or not 0 <= made.wait_s <= 86400:
-        raise PayloadError("lease request", "$", "lacks a job id, resources or a sane wait_s", "Give all of them")
+    for where, problem, remedy in _faults(document, made):
+        raise PayloadError("lease request", f"$.{where}", problem, remedy)
     grant = await request.app[BROKER].leases.ask(made.run, made.facts, made.resources, wait_s=made.wait_s)
     if grant.failure is None and made.resources != grant.wanted:
         _check_covers(grant, made.resources, request.app[BROKER])
@@ -201,6 +214,33 @@ async def _found(request: web.Request, grant: Grant, wanted: tuple[Wanted, ...])
         found["error"] = mask(shown(mask(grant.failure.sentence()), most=_MOST_ERROR))
         found["detail"] = protocol.document_of(grant.failure)
     return found
+
+
+def _faults(document: object, made: LeaseRequest) -> Iterator[Fault]:
+    """What the types of a lease request cannot say."""
+    if not made.run.job_id:
+        yield "run.job_id", "is missing", "Give the id of the job"
+    if not made.resources:
+        yield "resources", "is missing", "Name what is asked for"
+    for where, (least, most) in BOUNDS.items():
+        found = operator.attrgetter(where)(made)
+        if found is not None and not least <= found <= most:
+            yield where, f"is {found}", f"Give {least} to {most}"
+    for where, text in _texts(document):
+        if not text.isascii() and _SURROGATE.search(text):
+            yield where, "is not UTF-8", "Give text without half of a surrogate pair"
+
+
+def _texts(value: object, path: str = "") -> Iterator[tuple[str, str]]:
+    """Every text of *value*, and where it stands."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _texts(inner, f"{path}.{name}".lstrip("."))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _texts(inner, f"{path}[{index}]")
 
 
 def _check_covers(grant: Grant, wanted: tuple[Wanted, ...], broker: Broker) -> None:

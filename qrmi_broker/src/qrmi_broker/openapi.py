@@ -31,6 +31,12 @@ def _list(of: Schema) -> Schema:
     return {"type": "array", "items": of}
 
 
+def _bounded(where: str, *types: str) -> Schema:
+    """The number of a lease request at *where*."""
+    least, most = admin.BOUNDS[where]
+    return {"type": types[0] if len(types) == 1 else list(types), "minimum": least, "maximum": most}
+
+
 def _ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
@@ -61,20 +67,22 @@ SCHEMAS: dict[str, Schema] = {
         result={"type": "string", "contentEncoding": "base64"},
     ),
     "Run": _object(
-        {"uid": {"type": "integer"}, "job_id": _TEXT},
+        {"uid": _bounded("run.uid", "integer"), "job_id": {**_TEXT, "minLength": 1}},
         cluster=_MAYBE_TEXT,
-        restart_count={"type": "integer"},
-        start_time={"type": ["integer", "null"]},
+        restart_count=_bounded("run.restart_count", "integer"),
+        start_time=_bounded("run.start_time", "integer", "null"),
     ),
     "Wanted": _object({"name": _TEXT}, alias=_MAYBE_TEXT, exclusive={"type": "boolean"}, own={"type": "boolean"}),
     "Facts": _object(
         {},
         **dict.fromkeys(("user", "account", "partition", "qos", "node"), _MAYBE_TEXT),
-        time_limit_s=_MAYBE_NUMBER,
+        time_limit_s=_bounded("facts.time_limit_s", "number", "null"),
         licences={"type": ["array", "null"], "items": _TEXT},
     ),
     "LeaseRequest": _object(
-        {"run": _ref("Run"), "resources": _list(_ref("Wanted"))}, facts=_ref("Facts"), wait_s=_NUMBER
+        {"run": _ref("Run"), "resources": {**_list(_ref("Wanted")), "minItems": 1}},
+        facts=_ref("Facts"),
+        wait_s=_bounded("wait_s", "number"),
     ),
     "Lease": _object(
         {"id": _TEXT, "state": {"enum": ["pending", "granted", "failed", "released"]}},
