@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
 import inspect
 import re
 from collections.abc import Iterator
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import attrs
 import pytest
 
+import qrmi_broker
 import qrmi_core
 from qrmi_core import cli, config, errors, hooks, registry, variables
 from qrmi_core.declarations import declaration
@@ -126,3 +129,18 @@ def test_every_public_name_has_an_entry(site, name):
     kinds = ("py:class", "py:exception", "py:function", "py:data")
 
     assert any((kind, f"qrmi_core.{name}") in site.inventory for kind in kinds)
+
+
+def test_every_event_that_a_person_should_act_on_is_on_the_page_of_the_broker(site):
+    """Who is woken by one at night finds neither what it means nor what to do."""
+    (folder,) = map(Path, qrmi_broker.__path__)
+    events = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(ast.Attribute(ast.Name("_log") | ast.Call(), "error"), [ast.Constant(str(event)), *_]):
+                    events.add(event)
+    text = site.page("how-to/operate-the-broker.html").text
+
+    assert len(events) > 15
+    assert [] == sorted(event for event in events if not re.search(rf"\b{re.escape(event)}\b", text))
