@@ -246,7 +246,8 @@ def _state(row: sqlite3.Row) -> TaskState:
     if row["state"] in (TaskRecord.INTENT, TaskRecord.ACTIVE):
         return TaskState(TaskStatus.QUEUED)
     if row["state"] == TaskRecord.OUTCOME_UNKNOWN:
-        return TaskState(TaskStatus.FAILED, f"whether it was submitted is not known: {row['reason']}")
+        doubt = f"whether it was submitted is not known: {row['reason']}; it may have run, so look at the vendor first"
+        return TaskState(TaskStatus.FAILED, doubt)
     return TaskState(TaskStatus(row["state"]), row["reason"])
 
 

@@ -118,7 +118,7 @@ class BrokerResource(QuantumResource):
         super().__init__(ctx)
         self._broker = broker
         self._path = f"/v1/resources/{quote(ctx.name, safe='')}"
-        self._come: tuple[str, bytes] = ("", b"")
+        self._come: tuple[str | None, bytes] = (None, b"")
         """The last small result that came with the end of its task, and whose it is."""
 
     def task_start(self, payload: Payload, *, key: str) -> str:
