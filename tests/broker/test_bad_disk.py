@@ -126,7 +126,8 @@ def test_a_lease_that_ended_on_a_full_disk_has_ended_after_a_crash(disk, new_dae
     filler.unlink()
     daemon.start()
 
-    assert (["2"], ["RELEASED", "ACTIVE"]) == (held(daemon), states(daemon))
+    assert ["2"] == held(daemon)
+    until(lambda: ["RELEASED", "ACTIVE"] == states(daemon))
     with open_brokered(daemon.opening(first, "fez")) as resource, pytest.raises(AuthorizationRefused):
         resource.task_start(Payload.from_json("script", {"runs_s": 0}), key="late")
     assert ["session.opened", "session.opened", "session.closed"] == sessions(daemon)

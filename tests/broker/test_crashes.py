@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import threading
-from contextlib import suppress
+from contextlib import closing, suppress
 from http.client import HTTPException
 
 import pytest
@@ -14,7 +15,7 @@ from qrmi_broker.spool import SMALL_BYTES
 from qrmi_core import BrokerUnavailable, Payload, TaskStatus, open_resource
 
 from .daemon import fake, vendor_log
-from .watch import sessions, until
+from .watch import held, sessions, until
 
 
 @pytest.mark.parametrize("second", ["lease.releasing", "lease.closed"])
@@ -32,6 +33,20 @@ def test_two_crashes_leave_no_session_behind(new_daemon, first, second):
     until(lambda: not daemon.leases())
 
     assert ["session.opened", "session.closed"][: 2 * (first == "lease.acquired")] == sessions(daemon)
+
+
+def test_no_session_is_closed_before_it_is_written_that_its_lease_ends(new_daemon):
+    """After a crash a token that was refused would be good again, and start tasks in no session."""
+    daemon = new_daemon().start()
+    granted = daemon.ask("fez")
+    with closing(sqlite3.connect(daemon.folder / "state" / "ledger.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")  # what is to be written has to wait
+        daemon.release(granted["id"], wait_s=1)
+        assert ["session.opened"] == sessions(daemon)
+        daemon.kill()
+    daemon.start()
+
+    assert ["1"] == held(daemon)
 
 
 def test_a_request_that_a_restart_undoes_is_asked_anew(new_daemon):

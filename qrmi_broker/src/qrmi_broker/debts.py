@@ -1,6 +1,6 @@
 """What releases owe to the ledger: they go on without one, and are written when there is one again.
 
-What is over is then written where there is space for it in any case.
+That a lease ends is then written where there is space for it in any case.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Debts:
             self._begin()
 
     async def receipt(self, fence: int) -> None:
-        """Write that the lease of *fence* is over, unless the ledger says so: a crash does not undo it."""
+        """Write that the lease of *fence* ends, unless the ledger says so: a crash does not undo it."""
         if self._owed:
             try:
                 await asyncio.to_thread(self.receipts.add, fence)
@@ -77,9 +77,9 @@ class Debts:
     async def restore(self) -> None:
         """After a restart: tell the ledger what it was not told."""
         try:
-            over = await asyncio.to_thread(self.receipts.open)
-            if over:
-                await self.ledger.do(lambda db: records.over(db, over))
+            ending = await asyncio.to_thread(self.receipts.open)
+            if ending:
+                await self.ledger.do(lambda db: records.ending(db, ending))
                 await asyncio.to_thread(self.receipts.clear)
         except OSError as exc:
             _log.error("receipts.unusable", error=str(exc))

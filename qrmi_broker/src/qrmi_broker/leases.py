@@ -235,8 +235,8 @@ class Leases:
     async def _end(self, lease: Lease, reason: str) -> None:
         """RELEASING, tasks settled, session closed, RELEASED, lane free: in this order.
 
-        That it is RELEASING is written while the vendor is asked: a crash before that finds the lease ACTIVE, with a
-        session that may be closed already, and whoever asked for its end has no answer and asks again.
+        That it is RELEASING is written while its tasks end, and before the vendor is asked: no crash finds a lease
+        ACTIVE whose session is closed.
         """
         while lease.state is LeaseState.OUTCOME_UNKNOWN and not (lease.grant.is_forced or lease.grant.is_past_limit):
             await asyncio.sleep(_LOOK_S)
@@ -246,9 +246,9 @@ class Leases:
         passing("lease.releasing")
         if self.settle is not None:
             await self.settle(lease)
-        await session.close(lease, self.vendors[lease.resource])
         await self.debts.pay()
         await self.debts.receipt(lease.fence)
+        await session.close(lease, self.vendors[lease.resource])
         passing("lease.closed")
         lease.move(LeaseState.RELEASED)
         self.debts.note(lambda db: records.released(db, lease), _LATER_S)  # before any intent that comes after it

@@ -1,4 +1,4 @@
-"""Leases that are over although the ledger cannot say so: a file whose space on the disk was taken in good time."""
+"""Leases that end although the ledger cannot say so: a file whose space on the disk was taken in good time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ END_REASON = "released while the ledger could not be written"
 
 @define(eq=False)
 class Receipts:
-    """Fences, in the order in which their leases ended. Without it a crash on a full disk would give them back."""
+    """Fences, in the order in which their leases end. Without it a crash on a full disk would give them back."""
 
     path: Path
     _used: int = field(default=0, init=False)
@@ -36,7 +36,7 @@ class Receipts:
         return {int(word) for word in words if word.isdigit()}
 
     def add(self, fence: int) -> None:
-        """Write that the lease is over; it is on the disk then.
+        """Write that the lease ends; it is on the disk then.
 
         Raises:
             OSError: it cannot be written.

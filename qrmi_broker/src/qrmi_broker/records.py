@@ -75,13 +75,12 @@ def released(db: sqlite3.Connection, lease: Lease) -> None:
     )
 
 
-def over(db: sqlite3.Connection, fences: set[int]) -> None:
-    """Leases that ended while nothing could be written."""
+def ending(db: sqlite3.Connection, fences: set[int]) -> None:
+    """Leases whose end began while nothing could be written; where the session is not known, it is looked for."""
     for fence in fences:
         db.execute(
-            "UPDATE leases SET state = ?, end_reason = coalesce(end_reason, ?), released_at = coalesce(released_at, ?)"
-            " WHERE fence = ?",
-            (LeaseState.RELEASED, receipts.END_REASON, time.time(), fence),
+            "UPDATE leases SET state = ?, end_reason = coalesce(end_reason, ?) WHERE fence = ? AND state = ?",
+            (LeaseState.RELEASING, receipts.END_REASON, fence, LeaseState.ACTIVE),
         )
 
 
