@@ -137,6 +137,7 @@ class History:
             self.up.clear()
             self.daemon.kill()
             self._die_at(trouble.at)
+            self._die_at(trouble.then)
             self.start()
         elif trouble.kind == "restart":
             self.record.add("broker.terminated")
@@ -160,17 +161,26 @@ class History:
             self.record.add("squeue.fails", how=trouble.at)
 
     def _die_at(self, point: str) -> None:
+        """Start one that dies there; a failure that keeps it from getting there ends."""
         self.start(point)
         try:
-            code = self.daemon.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.daemon.kill()
-            self.record.add("broker.killed", point="")
-            return
+            code = self._end_within(FAILURE_S)
+            if code is None:
+                self._heal()
+                code = self._end_within(10)
         finally:
             self.up.clear()
-        assert code == -signal.SIGKILL, self.daemon.words[-2000:]
-        self.record.add("broker.killed", point=point)
+        if code is None:
+            self.daemon.kill()
+        else:
+            assert code == -signal.SIGKILL, self.daemon.words[-2000:]
+        self.record.add("broker.killed", point="" if code is None else point)
+
+    def _end_within(self, wait_s: float) -> int | None:
+        try:
+            return self.daemon.process.wait(wait_s)
+        except subprocess.TimeoutExpired:
+            return None
 
     def _heal(self) -> None:
         """The vendor and the scheduler work again."""

@@ -50,6 +50,8 @@ class Trouble:
 
     kind: str
     at: str = ""
+    then: str = ""
+    """A crash has a second point."""
 
 
 def steps(seed: int, client: int, count: int) -> Iterator[Step]:
@@ -71,16 +73,18 @@ def troubles(
     failures: int = 0,
     losses: int = 0,
 ) -> list[Trouble]:
-    """The troubles of one history: each crash is a kill, a start that dies at a point of the code, and a start.
+    """The troubles of one history: each crash is a kill, two starts that die at points of the code, and a start.
 
+    Half as many crashes as there are points go through all of them.
     The vendor can fail in these *ways*; one of them, the *loss*, loses the answers to submissions.
     """
     draw = random.Random(f"{seed}/troubles")
-    found = [Trouble("crash", POINTS[number % len(POINTS)]) for number in range(crashes)]
+    half = len(POINTS) // 2
+    found = [Trouble("crash", POINTS[number % half], POINTS[half + number % half]) for number in range(crashes)]
     found += [Trouble("stop")] * stops + [Trouble("jump", draw.choice(("+", "-"))) for _ in range(jumps)]
     found += [Trouble("vendor", draw.choice(ways)) for _ in range(failures)]
     found += [Trouble("squeue", draw.choice(("fails", "babbles"))) for _ in range(failures // 2)]
     found += [Trouble("vendor", loss)] * losses
-    found += [Trouble("restart")] * (crashes // 10)
+    found += [Trouble("restart")] * (crashes // 8)
     draw.shuffle(found)
     return found

@@ -20,8 +20,8 @@ from .vendor import Sturdy
 
 SEED = int(os.environ.get("QRMI_HISTORY_SEED", "20261121"))
 STEPS = 10_000
-CRASHES = 36
-"""Each kills the broker twice: at some moment, and when it passes a point of the code."""
+CRASHES = 24
+"""Each kills the broker three times: at some moment, and twice when it passes a point of the code."""
 
 
 PROMISES = {"ends", "stays", "lanes", "fence", "once", "kept", "answers"}

@@ -35,7 +35,7 @@ def lived(seed: int, steps: int, mutant: str = "", *, drain_s: float = 60.0, **c
 @pytest.fixture(scope="module")
 def long():
     """The long one: every point of the code at which a broker can die, and every fault of the service."""
-    return lived(SEED, STEPS, crashes=12, stops=6, jumps=8, failures=40)
+    return lived(SEED, STEPS, crashes=8, stops=6, jumps=8, failures=40)
 
 
 def test_no_promise_is_broken_by_crashes_and_lost_answers(long):
