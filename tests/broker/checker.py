@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from attrs import define, field
+
+from .holds import Holds, holds
 
 Entry = Mapping[str, Any]
 _TERMINAL = {"COMPLETED", "FAILED", "CANCELLED"}
 
 
 def faults(
-    log: Sequence[Entry], record: Sequence[Entry], lanes: Mapping[str, int], is_result: Callable[[str, Any], bool]
+    log: Sequence[Entry],
+    record: Sequence[Entry],
+    lanes: Mapping[str, int],
+    is_result: Callable[[str, Any], bool],
+    sessionless: Collection[str] = (),
 ) -> list[str]:
     """Every broken promise, as ``promise: what happened``.
 
@@ -24,8 +30,9 @@ def faults(
         record: the clients'.
         lanes: of each resource.
         is_result: whether a document is the result of the payload with a note.
+        sessionless: resources of whose leases the log says nothing: there the clients' word counts.
     """
-    judge = _Judge(log, record, lanes, is_result)
+    judge = _Judge(log, record, lanes, is_result, sessionless)
     return [fault for rule in _RULES for fault in rule(judge)]
 
 
@@ -35,6 +42,7 @@ class _Judge:
     record: Sequence[Entry]
     lanes: Mapping[str, int]
     is_result: Callable[[str, Any], bool]
+    sessionless: Collection[str]
     opened: dict[str, Entry] = field(factory=dict)
     """By lease key."""
     closed: dict[str, Entry] = field(factory=dict)
@@ -44,6 +52,8 @@ class _Judge:
     """When the release of a grant was first asked for."""
     granted: dict[str, Entry] = field(factory=dict)
     """The first answer that said so, by grant."""
+    holds: Holds = field(init=False)
+    """Where no session tells of them."""
 
     def __attrs_post_init__(self) -> None:
         for entry in self.log:
@@ -58,6 +68,8 @@ class _Judge:
                 self.asked_back.setdefault(entry["grant"], entry["at"])
             elif entry["event"] == "answer" and entry["found"].get("state") == "granted":
                 self.granted.setdefault(entry["found"]["id"], entry)
+        over_at = {grant: self.over_at(grant) for grant in self.granted}
+        self.holds = Holds([*holds(self.granted, over_at, self.record, self.sessionless)], self.lanes)
 
     def answers(self, *verbs: str) -> Iterator[Entry]:
         return (entry for entry in self.record if entry["event"] == "answer" and entry["verb"] in verbs)
@@ -80,6 +92,10 @@ def lanes_are_kept(judge: _Judge) -> Iterator[str]:
                 yield f"lanes: {entry['resource']} has {len(held)} holders at {entry['at']:.3f}: {held}"
         elif entry["event"] == "session.closed":
             held.pop(entry["lease_key"], None)
+    for hold in judge.holds.every:
+        if hold.is_sure(hold.told_at) and not judge.holds.has_room(hold, hold.told_at):
+            beside = [one.key for one in judge.holds.beside(hold, hold.told_at)]
+            yield f"lanes: {hold.resource} has {hold.key} at {hold.told_at:.3f} beside {beside}"
 
 
 def grants_end(judge: _Judge) -> Iterator[str]:
@@ -107,13 +123,19 @@ def fences_hold(judge: _Judge) -> Iterator[str]:
             running.discard(entry["lease_key"])
         elif entry["event"] == "task.started":
             mine = accepted[entry["note"]]
-            if not mine & running:
+            if entry["resource"] in judge.sessionless:
+                is_held = any(judge.holds.may_be(key, entry["at"]) for key in mine)
+            else:
+                is_held = bool(mine & running)
+            if not is_held:
                 yield f"fence: {entry['note']} started at {entry['at']:.3f} under none of {mine}"
             elif "session" in entry and entry["session"] not in mine:
                 yield f"fence: {entry['note']} of {mine} ran in the session of {entry['session']}"
+    ended = {key: entry["at"] for key, entry in judge.closed.items()}
+    ended |= {hold.key: hold.gone_at for hold in judge.holds.every}
     for entry in judge.answers("submit"):
-        closed = judge.closed.get(f"{entry['grant']}-{entry['fence']}")
-        if entry["status"] == 201 and closed is not None and closed["at"] < entry["begun"]:
+        ended_at = ended.get(f"{entry['grant']}-{entry['fence']}", float("inf"))
+        if entry["status"] == 201 and ended_at < entry["begun"]:
             yield f"fence: {entry['key']} was accepted with fence {entry['fence']}, which had ended"
     newest: dict[str, tuple[float, tuple[int, int]]] = {}
     for entry in sorted(judge.granted.values(), key=lambda entry: entry["at"]):
@@ -122,9 +144,9 @@ def fences_hold(judge: _Judge) -> Iterator[str]:
             yield f"fence: run {entry['age']} of job {entry['job']} was granted after {age}"
         if entry["age"] > age:
             newest[entry["job"]] = (entry["at"], entry["age"])
-    order = [(entry["at"], int(key.rpartition("-")[2])) for key, entry in judge.opened.items()]
-    if len({fence for _, fence in order}) != len(order):
-        yield "fence: two sessions have the same"
+    fences = [int(key.rpartition("-")[2]) for key in (*judge.opened, *(hold.key for hold in judge.holds.every))]
+    if len(set(fences)) != len(fences):
+        yield "fence: two leases have the same"
 
 
 def tasks_start_once(judge: _Judge) -> Iterator[str]:
@@ -172,7 +194,7 @@ def leases_stay(judge: _Judge) -> Iterator[str]:
     """What was granted stays until somebody gives it back or the scheduler shows the end of its run."""
     for grant, told in judge.granted.items():
         mine = [key for key in judge.opened if key.rpartition("-")[0] == grant]
-        if not mine:
+        if not mine and not any(hold.key.rpartition("-")[0] == grant for hold in judge.holds.every):
             yield f"stays: {grant} was granted without a session"
         for key in mine:
             if judge.opened[key]["at"] > told["at"]:

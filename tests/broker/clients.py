@@ -1,28 +1,20 @@
-"""The clients of a history: jobs that lease, submit, retry and end, and write down every answer."""
+"""The clients of a history: jobs that lease, submit, retry and end."""
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
-import threading
-import time
-from pathlib import Path
 from typing import Any
 
 from attrs import define, field
 
-from qrmi_core.client import Broker
-
 from .cluster import Cluster
-from .record import Record
+from .sockets import Socket
 from .steps import SLOTS, Step
 from .vendor import Vendor
 
 KEYS = 6
 """Different keys of one job on one resource: submissions are mostly retries."""
-ANSWER_S = 60.0
-"""Nothing takes longer, whatever happens to the broker meanwhile."""
 _WAITS_S = (0.0, 0.02, 0.05, 0.2)
 
 
@@ -40,77 +32,24 @@ class Slot:
     tasks: list[tuple[str, str, str]] = field(factory=list)
     """Resource, key and id of tasks that were accepted."""
     body: bytes = b""
-    """The last request for leases."""
+    """The last request for leases,"""
+    plan: tuple[str, ...] = ()
+    """and what it asked for."""
 
     @property
     def age(self) -> tuple[int, int]:
         """Which run of the job it is."""
         return (self.start, self.restarts)
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is on record of an answer about its lease."""
+        return {"job": self.job, "age": self.age, "plan": self.plan}
+
     def drop(self) -> None:
         """Know the lease no longer."""
         self.old = [*((name, token, self.grant or "") for name, token in self.tokens.items()), *self.old][:6]
         self.grant, self.tokens = None, {}
-
-
-class Socket:
-    """Requests to one socket, each repeated until it is answered."""
-
-    def __init__(self, path: Path, record: Record, up: threading.Event) -> None:
-        self.path, self.record, self.up = path, record, up
-        self._kept: http.client.HTTPConnection | None = None
-
-    def ask(
-        self, verb: str, method: str, path: str, body: bytes | None = None, headers: Any = None, **facts: Any
-    ) -> Any:
-        """The status and the document; both are on record, and every attempt that was not answered."""
-        begun = time.monotonic()
-        while time.monotonic() < begun + ANSWER_S:
-            connection, self._kept = self._kept or self._connection(), None
-            started = time.monotonic()
-            try:
-                connection.request(method, path, body, headers or {})
-                answer = connection.getresponse()
-                content = answer.read()
-            except (OSError, http.client.HTTPException):
-                connection.close()
-                self.record.add("lost", verb=verb, begun=started, **facts)
-                self.up.wait(1.0)
-                time.sleep(0.01)
-                continue
-            self._kept = connection
-            return self.told(verb, begun, answer.status, content, facts)
-        self.record.add("unanswered", verb=verb, begun=begun, **facts)
-        return 0, {}
-
-    def ask_twice(self, verb: str, method: str, path: str, body: bytes, headers: Any = None, **facts: Any) -> Any:
-        """The same on two connections at once, then once more for the answer."""
-        begun = time.monotonic()
-        pair = [self._connection(), self._connection()]
-        for connection in pair:
-            try:
-                connection.request(method, path, body, headers or {})
-            except (OSError, http.client.HTTPException):
-                self.record.add("lost", verb=verb, begun=begun, **facts)
-        for connection in pair:
-            try:
-                answer = connection.getresponse()
-                self.told(verb, begun, answer.status, answer.read(), facts)
-            except (OSError, http.client.HTTPException):
-                self.record.add("lost", verb=verb, begun=begun, **facts)
-            connection.close()
-        return self.ask(verb, method, path, body, headers, **facts)
-
-    def told(self, verb: str, begun: float, status: int, content: bytes, facts: dict[str, Any]) -> Any:
-        try:
-            found = json.loads(content) if content else {}
-        except ValueError:
-            found = {"text": content.decode(errors="replace")}
-        self.record.add("answer", verb=verb, begun=begun, status=status, found=found, **facts)
-        return status, found
-
-    def _connection(self) -> http.client.HTTPConnection:
-        return Broker(str(self.path)).connection()
 
 
 @define(eq=False)
@@ -147,7 +86,7 @@ class Client:
 
     def _ask(self, slot: Slot, choice: int, *, twice: bool = False) -> None:
         if slot.grant is None or not slot.body:
-            plan = self.vendor.plans[choice % len(self.vendor.plans)]
+            slot.plan = plan = self.vendor.plans[choice % len(self.vendor.plans)]
             limit_s = self.vendor.limit_s(plan, choice // 16)
             run = {"uid": os.getuid(), "cluster": "c", "job_id": slot.job}
             body = {
@@ -159,10 +98,10 @@ class Client:
             slot.body = json.dumps(body).encode()
             self.cluster.runs(slot.job, slot.restarts, limit_s if choice & 1024 else None)
         ask = self.admin.ask_twice if twice else self.admin.ask
-        status, found = ask("ask", "POST", "/v1/leases", slot.body, job=slot.job, age=slot.age)
+        status, found = ask("ask", "POST", "/v1/leases", slot.body, **slot.facts)
         while status == 202:
             where = f"/v1/leases/{found['id']}"
-            status, found = self.admin.ask("show", "GET", where, job=slot.job, age=slot.age, grant=found["id"])
+            status, found = self.admin.ask("show", "GET", where, grant=found["id"], **slot.facts)
         if status == 200:
             slot.grant = found["id"]
             suffix = "_QRMI_JOB_ACQUISITION_TOKEN"
@@ -178,13 +117,13 @@ class Client:
         if slot.restarts:
             body = json.loads(slot.body)
             body["run"] |= {"restart_count": slot.restarts - 1, "start_time": slot.start - 1}
-            age = (slot.start - 1, slot.restarts - 1)
-            self.admin.ask("ask", "POST", "/v1/leases", json.dumps(body).encode(), job=slot.job, age=age)
+            facts = {**slot.facts, "age": (slot.start - 1, slot.restarts - 1)}
+            self.admin.ask("ask", "POST", "/v1/leases", json.dumps(body).encode(), **facts)
         else:
             self._show(slot, choice)
 
     def _show(self, slot: Slot, choice: int) -> None:
-        self.admin.ask("show", "GET", f"/v1/leases/{slot.grant}", job=slot.job, age=slot.age, grant=slot.grant)
+        self.admin.ask("show", "GET", f"/v1/leases/{slot.grant}", grant=slot.grant, **slot.facts)
 
     def _list(self, slot: Slot, choice: int) -> None:
         self.admin.ask("list", "GET", "/v1/leases")

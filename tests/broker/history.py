@@ -15,12 +15,13 @@ from attrs import define, field
 
 from qrmi_broker.crashpoint import VARIABLE
 
-from .clients import Client, Socket
+from .clients import Client
 from .clock import Clock
 from .cluster import Cluster
 from .daemon import Daemon
 from .nursery import Nursery
 from .record import Record
+from .sockets import Socket
 from .steps import Trouble, steps
 from .vendor import HOUR_S, SHORT_S, Vendor
 

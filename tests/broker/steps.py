@@ -72,15 +72,16 @@ def troubles(
     jumps: int = 0,
     failures: int = 0,
     losses: int = 0,
+    points: Sequence[str] = POINTS,
 ) -> list[Trouble]:
-    """The troubles of one history: each crash is a kill, two starts that die at points of the code, and a start.
+    """The troubles of one history: each crash is a kill, two starts that die at *points* of the code, and a start.
 
     Half as many crashes as there are points go through all of them.
     The vendor can fail in these *ways*; one of them, the *loss*, loses the answers to submissions.
     """
     draw = random.Random(f"{seed}/troubles")
-    half = len(POINTS) // 2
-    found = [Trouble("crash", POINTS[number % half], POINTS[half + number % half]) for number in range(crashes)]
+    half = len(points) // 2
+    found = [Trouble("crash", points[number % half], points[half + number % half]) for number in range(crashes)]
     found += [Trouble("stop")] * stops + [Trouble("jump", draw.choice(("+", "-"))) for _ in range(jumps)]
     found += [Trouble("vendor", draw.choice(ways)) for _ in range(failures)]
     found += [Trouble("squeue", draw.choice(("fails", "babbles"))) for _ in range(failures // 2)]

@@ -24,6 +24,8 @@ class Vendor(Protocol):
 
     lanes: Mapping[str, int]
     """Of each resource."""
+    sessionless: Sequence[str]
+    """Resources whose vendor has no sessions: its log says nothing of their leases."""
     plans: Sequence[tuple[str, ...]]
     """What jobs ask for; ``!`` is exclusive."""
     kind: str
@@ -64,6 +66,8 @@ class Vendor(Protocol):
 _RUNS_S = (0.0, 0.0, 0.02, 0.1, 0.5, 60.0)
 _FORGETFUL = "g"
 """Whose vendor cannot find a task by its key, and runs twice what is sent twice."""
+_INSTANT = ("h", "i")
+"""Whose vendor has no sessions: one with two lanes, and one with one."""
 
 
 def script(resource: str, key: str) -> dict[str, Any]:
@@ -78,10 +82,14 @@ class Sturdy:
     """The fake vendor that a kill at any instruction leaves whole. Its service is a folder."""
 
     service: Path
-    lanes: Mapping[str, int] = field(factory=lambda: {"a": 1, "b": 1, "c": 2, "d": 2, "e": 3, "f": 3, _FORGETFUL: 3})
+    lanes: Mapping[str, int] = field(
+        factory=lambda: {"a": 1, "b": 1, "c": 2, "d": 2, "e": 3, "f": 3, _FORGETFUL: 3, "h": 2, "i": 1}
+    )
+    sessionless: Sequence[str] = _INSTANT
     plans: Sequence[tuple[str, ...]] = (
         *(("a",), ("b",), ("c",), ("d",), ("e",), ("f",), ("c",), ("d",), ("e",), ("f",)),
         *(("a", "c"), ("b", "e", "f"), ("c!",), ("f!",), (_FORGETFUL,), (_FORGETFUL,)),
+        *(("h",), ("h",), ("h!",), ("i",), ("i",), ("i",), ("c", "i")),
     )
     kind: str = "script"
     ways: Sequence[str] = tuple(
@@ -95,7 +103,7 @@ class Sturdy:
     modules: Sequence[Path] = ()
 
     def resources(self) -> list[dict[str, Any]]:
-        types = {_FORGETFUL: "fake-sturdy-forgetful"}
+        types = {_FORGETFUL: "fake-sturdy-forgetful"} | dict.fromkeys(_INSTANT, "fake-sturdy-instant")
         return [fake(self.service, name, types.get(name, self.type), lanes=lanes) for name, lanes in self.lanes.items()]
 
     def limit_s(self, plan: tuple[str, ...], choice: int) -> float | None:

@@ -56,6 +56,7 @@ class Emulated:
     url: str
     environment: Mapping[str, str]
     lanes: Mapping[str, int] = field(factory=lambda: {"a": 1, "b": 1, "c": 2, "d": 3, "e": 3})
+    sessionless: Sequence[str] = ()
     plans: Sequence[tuple[str, ...]] = (
         *(("a",), ("b",), ("c",), ("d",), ("e",), ("d",), ("e",), ("a", "c"), ("b", "e"), ("c!",)),
     )

@@ -193,9 +193,16 @@ class SturdyForgetful(Sturdy):
         raise NotOffered(self.ctx.name, "find_task")
 
 
+class SturdyInstant(Sturdy):
+    """It has no sessions, like most vendors: its log says nothing of leases."""
+
+    acquire, release, sessions = QuantumResource.acquire, QuantumResource.release, QuantumResource.sessions
+
+
 BACKEND = Backend(contract=1, settings=Settings, payloads={KIND}, open=Sturdy)
 BLIND = Backend(contract=1, settings=Settings, payloads={KIND}, open=SturdyBlind)
 FORGETFUL = Backend(contract=1, settings=Settings, payloads={KIND}, open=SturdyForgetful)
+INSTANT = Backend(contract=1, settings=Settings, payloads={KIND}, open=SturdyInstant)
 
 if mutant := os.environ.get("QRMI_TEST_MUTANT"):
     import mutants
