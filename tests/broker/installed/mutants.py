@@ -76,10 +76,11 @@ def no_question() -> None:
 
     from qrmi_broker.reconciler import Reconciler
 
-    evidence = Reconciler._evidence
+    evidence, known_since = Reconciler._evidence, {}
 
     def hasty(self: Reconciler, grant: object, listing: object) -> str | None:
-        return evidence(self, grant, listing) or ("late" if time.time() > grant.expires_at else None)
+        used_s = time.monotonic() - known_since.setdefault(grant.id, time.monotonic())
+        return evidence(self, grant, listing) or ("late" if used_s > grant.facts.limit_s else None)
 
     Reconciler._evidence = hasty
 
