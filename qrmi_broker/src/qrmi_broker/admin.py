@@ -4,58 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import math
-import operator
-import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from aiohttp import web
-from attrs import field, frozen
 
-from qrmi_broker import jobenv, records
+from qrmi_broker import jobenv, leaserequest, records
 from qrmi_broker.answers import as_json, wants_lines
 from qrmi_broker.broker import Broker
 from qrmi_broker.deathwatch import LEASE_HEADER
-from qrmi_broker.lease import Facts, Grant, Wanted
+from qrmi_broker.lease import Grant, Wanted
 from qrmi_broker.public import BROKER
-from qrmi_core import protocol, wire
-from qrmi_core.declarations import Fault
+from qrmi_core import protocol
 from qrmi_core.errors import PayloadError, ResourceUnavailable, shown
-from qrmi_core.models import Run
 from qrmi_core.payload import parse_json
 from qrmi_core.redaction import mask
 
 ANSWER_S = 2.0
 """How long an answer about a lease may take; what takes longer is pending."""
-_WAIT_S = 20.0
 _MOST_LINES_BYTES = 1 << 16
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _MOST_ERROR = 194
 """Characters: the plugin puts ``qrmi: `` in front, and a line of its is no longer than 200."""
-
-
-@frozen(kw_only=True)
-class LeaseRequest:
-    """The body of ``POST /v1/leases``."""
-
-    run: Run
-    resources: tuple[Wanted, ...]
-    facts: Facts = field(factory=Facts)
-    wait_s: float = _WAIT_S
-    """How long to wait for lanes."""
-
-
-for _cls in (Run, Wanted, Facts, LeaseRequest):
-    wire.forbid_extra_keys(_cls)
-
-BOUNDS: dict[str, tuple[float, float]] = {
-    "run.uid": (0, 2**32 - 2),
-    "run.restart_count": (0, 2**32 - 1),
-    "run.start_time": (0, 10**12),
-    "facts.time_limit_s": (0, 10**12),
-    "wait_s": (0, 86_400),
-}
-"""Of the numbers in a lease request, as Slurm has them: the ledger takes no greater ones, and no user is below 0."""
 
 
 def routes() -> list[web.RouteDef]:
@@ -79,13 +48,7 @@ async def ask(request: web.Request) -> web.Response:
     With ``watch=1`` the leases end when the process that asks has ended, with ``watch=PID:PARENT`` (its own number and
     its parent's) when its parent has: that is for the batch step of a job.
     """
-    document = parse_json(await request.read(), "lease request")
-    made, faults = wire.structure(document, LeaseRequest)
-    if made is None:
-        path, problem = faults[0]
-        raise PayloadError("lease request", f"$.{path}", problem, "See the protocol's reference")
-    for where, problem, remedy in _faults(document, made):
-        raise PayloadError("lease request", f"$.{where}", problem, remedy)
+    made = leaserequest.read(await request.read())
     grant = await request.app[BROKER].leases.ask(made.run, made.facts, made.resources, wait_s=made.wait_s)
     if grant.failure is None and made.resources != grant.wanted:
         _check_covers(grant, made.resources, request.app[BROKER])
@@ -214,33 +177,6 @@ async def _found(request: web.Request, grant: Grant, wanted: tuple[Wanted, ...])
         found["error"] = mask(shown(mask(grant.failure.sentence()), most=_MOST_ERROR))
         found["detail"] = protocol.document_of(grant.failure)
     return found
-
-
-def _faults(document: object, made: LeaseRequest) -> Iterator[Fault]:
-    """What the types of a lease request cannot say."""
-    if not made.run.job_id:
-        yield "run.job_id", "is missing", "Give the id of the job"
-    if not made.resources:
-        yield "resources", "is missing", "Name what is asked for"
-    for where, (least, most) in BOUNDS.items():
-        found = operator.attrgetter(where)(made)
-        if found is not None and not least <= found <= most:
-            yield where, f"is {found}", f"Give {least} to {most}"
-    for where, text in _texts(document):
-        if not text.isascii() and _SURROGATE.search(text):
-            yield where, "is not UTF-8", "Give text without half of a surrogate pair"
-
-
-def _texts(value: object, path: str = "") -> Iterator[tuple[str, str]]:
-    """Every text of *value*, and where it stands."""
-    if isinstance(value, str):
-        yield path, value
-    elif isinstance(value, dict):
-        for name, inner in value.items():
-            yield from _texts(inner, f"{path}.{name}".lstrip("."))
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            yield from _texts(inner, f"{path}[{index}]")
 
 
 def _check_covers(grant: Grant, wanted: tuple[Wanted, ...], broker: Broker) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 from attrs import field, frozen
 
-from qrmi_broker import admin, public
+from qrmi_broker import admin, leaserequest, public
 from qrmi_core import protocol
 from qrmi_core.models import TaskStatus
 
@@ -33,7 +33,7 @@ def _list(of: Schema) -> Schema:
 
 def _bounded(where: str, *types: str) -> Schema:
     """The number of a lease request at *where*."""
-    least, most = admin.BOUNDS[where]
+    least, most = leaserequest.BOUNDS[where]
     return {"type": types[0] if len(types) == 1 else list(types), "minimum": least, "maximum": most}
 
 

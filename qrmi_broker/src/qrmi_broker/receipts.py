@@ -9,7 +9,6 @@ from attrs import define, field
 
 _SLOT_BYTES = 16
 _SLOTS = 4096
-END_REASON = "released while the ledger could not be written"
 
 
 @define(eq=False)

@@ -8,7 +8,6 @@ import time
 
 import attrs
 
-from qrmi_broker import receipts
 from qrmi_broker.lease import Facts, Grant, Lease, LeaseState, Wanted
 from qrmi_broker.task import Task, TaskRecord
 from qrmi_core.models import Run, TaskState, TaskStatus
@@ -80,7 +79,7 @@ def ending(db: sqlite3.Connection, fences: set[int]) -> None:
     for fence in fences:
         db.execute(
             "UPDATE leases SET state = ?, end_reason = coalesce(end_reason, ?) WHERE fence = ? AND state = ?",
-            (LeaseState.RELEASING, receipts.END_REASON, fence, LeaseState.ACTIVE),
+            (LeaseState.RELEASING, UNWRITTEN, fence, LeaseState.ACTIVE),
         )
 
 
@@ -97,6 +96,8 @@ def was_leased(db: sqlite3.Connection, resource: str) -> bool:
 
 UNDONE = "the broker restarted"
 """The end reason of a lease that a crash kept from being granted."""
+UNWRITTEN = "released while the ledger could not be written"
+"""The end reason of a lease of which only a receipt is left."""
 
 
 def last_run(db: sqlite3.Connection, run: Run) -> tuple[int, int] | None:
