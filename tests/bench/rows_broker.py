@@ -6,7 +6,6 @@ import json
 import os
 import socket
 import statistics
-import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,6 @@ from pathlib import Path
 
 from measure import Row, computed_s, processor_time, taken_by_others
 
-TESTS = Path(__file__).parents[1]
 LEASES, FEW, MANY = 1000, 1000, 10_000
 _THREADS = 16
 _TASKS_JOB, _FIRST_JOB = 10**6, 2 * 10**6
@@ -23,7 +21,6 @@ _TASKS_JOB, _FIRST_JOB = 10**6, 2 * 10**6
 
 def rows(rounds: int) -> list[Row]:
     """Measure."""
-    sys.path[:0] = [str(TESTS), str(TESTS / "broker" / "installed")]
     from broker.daemon import Daemon, fake
     from broker.programs import Slurm, program, row
 

@@ -20,7 +20,6 @@ from tempfile import TemporaryDirectory
 
 from measure import Row, processor_time, taken_by_others
 
-TESTS = Path(__file__).parents[1]
 MANY = 500
 _QPU_S, _PLAIN_S = 0.010, 0.002
 """The second: what an empty plugin costs varies so much between runs."""
@@ -35,7 +34,6 @@ int slurm_spank_init(spank_t sp, int ac, char **av) { (void)sp; (void)ac; (void)
 
 def rows(rounds: int) -> list[Row]:
     """Measure; nothing where no Slurm can be booted."""
-    sys.path.insert(0, str(TESTS))
     from broker.daemon import fake
     from slurm.cluster import Cluster, built, check_host, running
 
