@@ -14,7 +14,7 @@ import pytest
 
 from qrmi_broker.leases import REMEMBERED_S
 from qrmi_broker.spool import SMALL_BYTES
-from qrmi_core import AuthorizationRefused, Payload, TaskStatus
+from qrmi_core import Payload, TaskStatus
 from qrmi_core.client import open_brokered
 
 from .daemon import Daemon, fake, vendor_log
@@ -114,25 +114,6 @@ def test_a_full_disk_gives_no_lease_and_takes_every_one_back(disk, new_daemon, f
     daemon.ask("fez", job=6)
     assert ["2", "6"] == held(daemon)
     assert "released" == daemon.release(second["id"])["state"]
-
-
-def test_a_lease_that_ended_on_a_full_disk_has_ended_after_a_crash(disk, new_daemon):
-    """Its token, which was refused, would be good again, and its session be closed by then."""
-    daemon = new_daemon().start()
-    first, second = daemon.ask("fez", job=1), daemon.ask("fez", job=2)
-    filler = fill(disk)
-    daemon.release(first["id"])
-    daemon.kill()
-    filler.unlink()
-    daemon.start()
-
-    assert ["2"] == held(daemon)
-    until(lambda: ["RELEASED", "ACTIVE"] == states(daemon))
-    with open_brokered(daemon.opening(first, "fez")) as resource, pytest.raises(AuthorizationRefused):
-        resource.task_start(Payload.from_json("script", {"runs_s": 0}), key="late")
-    assert ["session.opened", "session.opened", "session.closed"] == sessions(daemon)
-    daemon.release(second["id"])
-    until(lambda: ["RELEASED", "RELEASED"] == states(daemon))
 
 
 @pytest.mark.parametrize("name", ["fez", "now"])

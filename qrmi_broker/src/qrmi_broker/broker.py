@@ -17,7 +17,6 @@ from qrmi_broker.ledger import Ledger, LedgerUnavailable
 from qrmi_broker.metrics import Metrics
 from qrmi_broker.orphans import Orphans
 from qrmi_broker.permission import Permission
-from qrmi_broker.receipts import Receipts
 from qrmi_broker.reconciler import Reconciler
 from qrmi_broker.scheduler import Scheduler
 from qrmi_broker.spool import KEPT_S, Spool
@@ -67,7 +66,7 @@ class Broker:
         spool.folder.mkdir(mode=0o700, exist_ok=True)
         ledger = Ledger(state / "ledger.sqlite", metrics.ledger_committed)
         ledger.open()
-        leases = Leases(ledger, Receipts(state / "receipts"), vendors, Permission(loaded))
+        leases = Leases(ledger, vendors, Permission(loaded))
         tasks = Tasks(ledger, vendors, spool, metrics.task_ended)
         leases.settle = tasks.settle
         return cls(

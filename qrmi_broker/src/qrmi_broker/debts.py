@@ -1,20 +1,14 @@
-"""What releases owe to the ledger: they go on without one, and are written when there is one again.
-
-That a lease ends is then written where there is space for it in any case.
-"""
+"""What releases owe to the ledger: they go on without one, and are written when there is one again."""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from contextlib import suppress
 from typing import Any, TypeVar
 
 from attrs import define, field
 
-from qrmi_broker import records
 from qrmi_broker.ledger import Ledger, LedgerUnavailable, Work
-from qrmi_broker.receipts import Receipts
 from qrmi_core import log
 
 _T = TypeVar("_T")
@@ -27,7 +21,6 @@ class Debts:
     """What could not be written of releases yet."""
 
     ledger: Ledger
-    receipts: Receipts
     _owed: list[Work[Any]] = field(factory=list)
     _payer: asyncio.Task[None] | None = None
 
@@ -66,24 +59,6 @@ class Debts:
         else:
             self._begin()
 
-    async def receipt(self, fence: int) -> None:
-        """Write that the lease of *fence* ends, unless the ledger says so: a crash does not undo it."""
-        if self._owed:
-            try:
-                await asyncio.to_thread(self.receipts.add, fence)
-            except OSError as exc:
-                _log.error("receipt.unwritten", fence=fence, error=str(exc))
-
-    async def restore(self) -> None:
-        """After a restart: tell the ledger what it was not told."""
-        try:
-            ending = await asyncio.to_thread(self.receipts.open)
-            if ending:
-                await self.ledger.do(lambda db: records.ending(db, ending))
-                await asyncio.to_thread(self.receipts.clear)
-        except OSError as exc:
-            _log.error("receipts.unusable", error=str(exc))
-
     async def pay(self) -> None:
         """Write what is owed, in its order."""
         if self._owed:
@@ -97,14 +72,14 @@ class Debts:
 
     async def _pay(self) -> None:
         while self._owed:
-            work = self._owed[0]
-            try:
-                await self.ledger.do(work)
-            except LedgerUnavailable:
+            owed = list(self._owed)
+            ends = await asyncio.gather(*map(self.ledger.do, owed), return_exceptions=True)  # in one commit
+            done = set()
+            for work, end in zip(owed, ends, strict=True):
+                if not isinstance(end, LedgerUnavailable):
+                    done.add(id(work))
+                    if isinstance(end, Exception):  # what can never be written must not keep others from it
+                        _log.error("broker.fault", exc_info=end)
+            self._owed = [work for work in self._owed if id(work) not in done]
+            if len(done) < len(owed):
                 return
-            except Exception as exc:  # noqa: BLE001 - what can never be written must not keep others from it
-                _log.error("broker.fault", exc_info=exc)
-            if self._owed and self._owed[0] is work:
-                self._owed.pop(0)
-        with suppress(OSError):  # then it is said once more after a restart, which harms nobody
-            self.receipts.clear()

@@ -162,7 +162,7 @@ class Grant:
         is_news = abs(ends_at - self.expires_at) >= 1
         if is_news:
             self.expires_at = ends_at
-        self.limit_at = time.monotonic() + (self.expires_at - now)
+        self.limit_at = max(self.limit_at, time.monotonic() + self.expires_at - now)  # a clock that jumps takes nothing
         return is_news
 
     @property

@@ -18,7 +18,6 @@ from qrmi_broker.lanes import Lanes, Withdrawn
 from qrmi_broker.lease import Facts, Grant, Lease, LeaseState, Wanted
 from qrmi_broker.ledger import Ledger, LedgerUnavailable
 from qrmi_broker.permission import Permission
-from qrmi_broker.receipts import Receipts
 from qrmi_broker.threads import Threads
 from qrmi_broker.vendor import Vendor
 from qrmi_core import hooks, log
@@ -39,7 +38,6 @@ class Leases:
     """Every lease that is not released. It lives in the event loop's thread."""
 
     ledger: Ledger
-    receipts: Receipts
     vendors: Mapping[str, Vendor]
     permission: Permission
     settle: Any = None
@@ -58,7 +56,7 @@ class Leases:
     debts: Debts = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.lanes, self.debts = Lanes(self.vendors), Debts(self.ledger, self.receipts)
+        self.lanes, self.debts = Lanes(self.vendors), Debts(self.ledger)
 
     def __iter__(self) -> Iterator[Grant]:
         return iter(list(self._grants.values()))
@@ -247,7 +245,6 @@ class Leases:
         if self.settle is not None:
             await self.settle(lease)
         await self.debts.pay()
-        await self.debts.receipt(lease.fence)
         await session.close(lease, self.vendors[lease.resource])
         passing("lease.closed")
         lease.move(LeaseState.RELEASED)
@@ -259,7 +256,6 @@ class Leases:
 
     async def restore(self) -> None:
         """Take up every lease that the ledger holds open."""
-        await self.debts.restore()
         for grant in await self.ledger.do(records.open_grants):
             known = [lease for lease in grant.leases if lease.resource in self.vendors]
             for lease in grant.leases:

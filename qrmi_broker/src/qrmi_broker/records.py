@@ -74,13 +74,10 @@ def released(db: sqlite3.Connection, lease: Lease) -> None:
     )
 
 
-def ending(db: sqlite3.Connection, fences: set[int]) -> None:
-    """Leases whose end began while nothing could be written; where the session is not known, it is looked for."""
-    for fence in fences:
-        db.execute(
-            "UPDATE leases SET state = ?, end_reason = coalesce(end_reason, ?) WHERE fence = ? AND state = ?",
-            (LeaseState.RELEASING, UNWRITTEN, fence, LeaseState.ACTIVE),
-        )
+def is_active(db: sqlite3.Connection, fence: int) -> bool:
+    """Whether the lease is there to be used."""
+    row = db.execute("SELECT state FROM leases WHERE fence = ?", (fence,)).fetchone()
+    return row is not None and row["state"] == LeaseState.ACTIVE
 
 
 def is_released(db: sqlite3.Connection, grant_id: str, fence: int) -> bool:
@@ -96,8 +93,6 @@ def was_leased(db: sqlite3.Connection, resource: str) -> bool:
 
 UNDONE = "the broker restarted"
 """The end reason of a lease that a crash kept from being granted."""
-UNWRITTEN = "released while the ledger could not be written"
-"""The end reason of a lease of which only a receipt is left."""
 
 
 def last_run(db: sqlite3.Connection, run: Run) -> tuple[int, int] | None:

@@ -65,7 +65,7 @@ async def may_be_open(lease: Lease) -> bool:
     """Wait for the answer to its acquire; whether one may be open although no answer named it."""
     if lease.opening is None:
         return False
-    while not lease.opening.done() and not lease.grant.is_past_limit:
+    while not (lease.opening.done() or lease.grant.is_past_limit or lease.grant.is_forced):
         await asyncio.wait([lease.opening], timeout=_LOOK_S)
     if not lease.opening.done():
         return True
