@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from qrmi_broker import asker
-from qrmi_core.client import Broker
+from qrmi_core import AuthorizationRefused, Payload, TaskCancelled
+from qrmi_core.client import Broker, open_brokered
 
-from .daemon import fake
+from .daemon import fake, vendor_log
 from .test_garbage import TOKEN, submitted
 from .watch import until
 
@@ -65,6 +68,65 @@ def test_a_flood_of_submissions_keeps_no_other_waiting(new_daemon, folder):
     assert 0 == daemon.admin().ask_json("GET", "/v1/health")["open_tasks"]
     for connection in sending:
         connection.close()
+
+
+@pytest.fixture
+def behind(new_daemon, folder):
+    """A broker at whose vendor four submissions of a user hang, and his fifth, of another job, that waits for them."""
+    daemon = new_daemon(fake(folder / "service", lanes=3)).start()
+    (folder / "service" / "hang-task_start").touch()
+    payload = Payload.from_json("script", {"runs_s": 0})
+    hanging, waiting = daemon.ask("fez"), daemon.ask("fez", job=2)
+    with ThreadPoolExecutor(5) as pool, ExitStack() as opened:
+        first, second = (opened.enter_context(open_brokered(daemon.opening(one, "fez"))) for one in (hanging, waiting))
+        asking = [pool.submit(first.task_start, payload, key=f"hangs-{number}") for number in range(4)]
+        until(lambda: 4 == daemon.admin().ask_json("GET", "/v1/health")["open_tasks"])
+        fifth = pool.submit(second.task_start, payload, key="waits")
+        until(lambda: 5 == daemon.admin().ask_json("GET", "/v1/health")["open_tasks"])
+        yield daemon, waiting, second, fifth
+        (folder / "service" / "hang-task_start").unlink()
+        assert 4 == len({one.result(30) for one in asking})
+    assert 4 == sum(one["event"] == "task.started" for one in vendor_log(folder / "service"))
+
+
+def test_a_lease_does_not_wait_for_a_submission_that_waits_itself(behind):
+    """A task that was never sent would hold a lane for as long as the vendor hangs."""
+    daemon, waiting, _, fifth = behind
+    started = time.monotonic()
+
+    assert {"state": "released"} == daemon.release(waiting["id"])
+    assert SOON_S > time.monotonic() - started
+    with pytest.raises(AuthorizationRefused, match="has ended"):
+        fifth.result(10)
+
+
+def test_a_submission_that_waits_can_be_stopped(behind):
+    """A task that was cancelled would be sent afterwards, and paid for."""
+    _, _, resource, fifth = behind
+    resource.task_stop(resource.find_task("waits"))
+
+    with pytest.raises(TaskCancelled):
+        fifth.result(10)
+
+
+def test_a_flood_of_stops_is_one_stop(new_daemon, folder):
+    """One user's cancels of one task, again and again, would keep the leases of all others waiting."""
+    service = folder / "service"
+    daemon = new_daemon(fake(service)).start()
+    broker, task = submitted(daemon, daemon.ask("fez"), runs_s=300)
+    (service / "hang-task_stop").touch()
+    request = f"DELETE /v1/tasks/{task} HTTP/1.1\r\nHost: q\r\n\r\n".encode()
+    asking = [asked(daemon.public, request) for _ in range(100)]
+    started = time.monotonic()
+
+    daemon.release(daemon.ask("fez", job=2)["id"])
+    assert SOON_S > time.monotonic() - started
+    (service / "hang-task_stop").unlink()
+    assert {b"HTTP/1.1 204"} == {connection.recv(12) for connection in asking}
+    assert "CANCELLED" == broker.ask_json("GET", f"/v1/tasks/{task}?wait_s=20")["status"]
+    for connection in asking:
+        connection.close()
+    assert 2 >= sum(one["event"] == "task.stopped" for one in vendor_log(service))
 
 
 def test_an_import_that_hangs_holds_up_no_other_resource(new_daemon, folder):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from qrmi_broker import submission
+from qrmi_broker.lease import LeaseState
 from qrmi_broker.submission import Submitter
 from qrmi_broker.task import Task
 from qrmi_core import AuthenticationFailed, OutcomeUnknown, QrmiError
@@ -60,6 +61,6 @@ def test_a_refusal_counts_unless_an_earlier_try_may_have_been_done(monkeypatch, 
     submitter = Submissions(ledger=None, vendors={"fez": Vendor(task_start=starts, find_task=[finds])}, spool=None)
     task = Task(id="t", resource="fez", uid=1, key="k", kind="script", digest="", size_bytes=0, fence=1)
     with pytest.raises(error):
-        asyncio.run(submitter._send(task))
+        asyncio.run(submitter._send(task, SimpleNamespace(state=LeaseState.ACTIVE)))
 
     assert is_known is submitter.written_off

@@ -45,3 +45,21 @@ def test_the_client_knows_it_as_unavailable():
 
     assert "ResourceUnavailable" == document["error"]
     assert document["message"].endswith(" [error-resource-unavailable]")
+
+
+def test_submissions_that_hang_keep_no_lease_waiting():
+    """Two users with four of them each would take the resource from all others."""
+    goes_on = threading.Event()
+
+    async def call() -> str:
+        made = Vendor(SimpleNamespace(name="fez"), None)
+        made._opened = asyncio.get_running_loop().create_future()
+        made._opened.set_result(SimpleNamespace(task_start=lambda: str(goes_on.wait(20)), acquire=lambda: "session"))
+        sending = [asyncio.create_task(made.call("task_start", answer_s=None)) for _ in range(9)]
+        await asyncio.sleep(0)
+        answer = await made.call("acquire", answer_s=10)
+        goes_on.set()
+        await asyncio.gather(*sending)
+        return answer
+
+    assert "session" == asyncio.run(call())

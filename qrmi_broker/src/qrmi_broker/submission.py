@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from weakref import WeakValueDictionary
 
 from attrs import define, field
 
@@ -15,6 +14,7 @@ from qrmi_broker.lease import Lease, LeaseState
 from qrmi_broker.ledger import Ledger, LedgerUnavailable
 from qrmi_broker.spool import Spool
 from qrmi_broker.task import Task, TaskRecord
+from qrmi_broker.turnstile import Turnstile
 from qrmi_broker.vendor import NotSent, Vendor
 from qrmi_core import log
 from qrmi_core.errors import (
@@ -31,8 +31,6 @@ from qrmi_core.errors import (
 from qrmi_core.payload import Payload
 from qrmi_core.polling import SystemClock, pauses
 
-AT_ONCE = 4
-"""Submissions of one user to one resource that are under way; his next ones wait, and those of others do not."""
 _RESEND_S = (0.5, 2.0)
 _LOOK_S = 60.0
 """How long a vendor is asked whether it has a task, before nobody knows."""
@@ -50,8 +48,7 @@ class Submitter:
     ledger: Ledger
     vendors: Mapping[str, Vendor]
     spool: Spool
-    _doors: WeakValueDictionary[tuple[int, str], asyncio.Semaphore] = field(factory=WeakValueDictionary)
-    """By user and resource; there, while he submits to it."""
+    _turnstile: Turnstile = field(factory=Turnstile)
 
     async def submit(self, task: Task, lease: Lease) -> None:
         """Write the intent and submit; the vendor's id is there then, and to be written by `identify`.
@@ -60,20 +57,19 @@ class Submitter:
             AuthorizationRefused: *lease* ended before it was this task's turn.
             QrmiError: why it was not submitted, or that nobody knows; the ledger says which.
         """
-        door = self._doors.setdefault((task.uid, task.resource), asyncio.Semaphore(AT_ONCE))
-        async with door:
+        async with self._turnstile.passed(task):
             if lease.state is not LeaseState.ACTIVE:
                 raise AuthorizationRefused(task.resource, "the lease of this job has ended")
-            await self._submit(task)
+            await self._submit(task, lease)
 
-    async def _submit(self, task: Task) -> None:
+    async def _submit(self, task: Task, lease: Lease) -> None:
         passing("task.spooled")
         try:
             await self.ledger.do(lambda db: records.intend_task(db, task))
         except LedgerUnavailable as exc:
             raise ResourceUnavailable(task.resource, f"the broker's ledger cannot be written: {exc}") from exc
         passing("task.intended")
-        task.vendor_id = await self._send(task)
+        task.vendor_id = await self._send(task, lease)
         passing("task.submitted")
 
     async def identify(self, task: Task) -> None:
@@ -108,7 +104,7 @@ class Submitter:
         else:
             await self.ledger.surely(lambda db: records.identify_task(db, task))
 
-    async def _send(self, task: Task) -> str:
+    async def _send(self, task: Task, lease: Lease) -> str:
         """Submit. Where the answer is lost, the vendor is asked for the key before anything is sent again."""
         vendor, payload, left = self.vendors[task.resource], self._payload(task), list(_RESEND_S)
         doubt: QrmiError | None = None
@@ -127,12 +123,18 @@ class Submitter:
                 found = None if isinstance(exc, _REFUSALS) else await self._lookup(task)
                 if isinstance(found, str):
                     return found
-                doubt = exc if found is False else doubt
+                doubt, why = exc if found is False else doubt, str(exc)
                 can_resend = found is None or (await vendor.hosted()).can_resend
-                if not (isinstance(exc, ResourceUnavailable) and can_resend and left):
+                is_wanted = lease.state is LeaseState.ACTIVE and not task.is_unwanted
+                if not (isinstance(exc, ResourceUnavailable) and can_resend and left and is_wanted):
                     await self._write_off(task, exc, is_known=found is None)
                     raise
             await asyncio.sleep(left.pop(0))
+            if lease.state is not LeaseState.ACTIVE:
+                ended = OutcomeUnknown if doubt is not None else AuthorizationRefused
+                error = ended(task.resource, f"the lease of this job has ended; before that: {why}")
+                await self._write_off(task, error, is_known=doubt is None)
+                raise error
 
     async def _lookup(self, task: Task) -> str | bool | None:
         """The vendor's id of *task*; None if there is none; False if nobody can tell."""
@@ -150,7 +152,8 @@ class Submitter:
             await asyncio.sleep(next(cadence))
 
     async def _write_off(self, task: Task, exc: QrmiError, *, is_known: bool) -> None:
-        """It was not submitted, or nobody knows: the ledger says which."""
+        """It was not submitted, or nobody knows: the ledger says which. No lease waits for that."""
+        task.over.set()
         if is_known:
             await self.ledger.surely(lambda db: records.remove_task(db, task.id))
         else:
@@ -167,7 +170,8 @@ class Submitter:
             found: str | None = await vendor.call("find_task", task.vendor_key)
         except NotOffered:
             is_kept = task.payload is not None or self.spool.payload(task.id).exists()
-            if not (is_kept and (await vendor.hosted()).can_resend):
+            is_leased = self.ledger.read(lambda db: records.is_active(db, task.fence))
+            if not (is_kept and is_leased and (await vendor.hosted()).can_resend):
                 raise
             found = await vendor.call(
                 "task_start", self._payload(task), key=task.vendor_key, session=task.session, answer_s=None

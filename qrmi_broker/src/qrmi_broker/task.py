@@ -47,10 +47,16 @@ class Task:
     """A small one, until it is submitted: it is written with the intent. A large one is in the spool."""
     result: bytes | None = field(default=None, repr=False)
     """A small one: it is written with the end. A large one is in the spool."""
+    turn: asyncio.Future[None] | None = None
+    """It waits for others of its user to be submitted; with an exception it is not submitted at all."""
+    is_unwanted: bool = False
+    """Somebody asked for its end before the vendor had named it."""
     sending: asyncio.Task[Any] | None = None
     """The vendor is asked to take it."""
     submission: asyncio.Task[Any] | None = None
     """The same, and that its id is written; after a restart, that it is found."""
+    stopping: asyncio.Task[Any] | None = None
+    """The vendor is asked to stop it, for all who want that meanwhile."""
     watch: asyncio.Task[Any] | None = None
     over: asyncio.Event = field(factory=asyncio.Event)
     """It is terminal; the ledger may have to be told of it yet."""

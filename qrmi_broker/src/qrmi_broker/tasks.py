@@ -141,7 +141,8 @@ class Tasks:
 
     async def stop(self, task_id: str, uid: int) -> None:
         """Ask for the end of a task; nothing happens to one that has ended."""
-        await self._stop(await self.find(task_id, uid))
+        task = await self.find(task_id, uid)
+        await self._stop(task, TaskCancelled(task.resource, task_id, "it was stopped before it was submitted"))
 
     async def result(self, task_id: str, uid: int) -> Path | bytes:
         """The file of a completed task's result, or its bytes where it is small or could not be stored."""
@@ -179,16 +180,18 @@ class Tasks:
         """Stop every task of *lease*, and wait until each is over; past the lease's limit, leave them."""
         deadline = time.monotonic() + _SETTLE_S
         while mine := [one for one in self._open.values() if one.fence == lease.fence and not one.over.is_set()]:
-            for task in mine:
-                try:
-                    await self._stop(task)
-                except QrmiError as exc:
-                    _log.warning("stop.failed", task_id=task.id, error=str(exc))
+            await asyncio.gather(*(self._settled(task) for task in mine))
             await _all([task.over for task in mine], _STOP_S)
             is_over = lease.grant.is_past_limit and time.monotonic() > deadline
             if is_over and any(not task.over.is_set() for task in mine):
                 _log.error("tasks.abandoned", fence=lease.fence, tasks=[task.id for task in mine])
                 return
+
+    async def _settled(self, task: Task) -> None:
+        try:
+            await self._stop(task, AuthorizationRefused(task.resource, "the lease of this job has ended"))
+        except QrmiError as exc:
+            _log.warning("stop.failed", task_id=task.id, error=str(exc))
 
     # -- their lives
 
@@ -211,6 +214,9 @@ class Tasks:
             task.watch = asyncio.create_task(self._follow(task))
 
     async def _follow(self, task: Task) -> None:
+        if task.is_unwanted:  # since before the vendor had named it
+            with suppress(QrmiError):
+                await self._stop(task, TaskCancelled(task.resource, task.id, "it was stopped"))
         await self._watcher.watch(task)
         self._forget(task)
         await asyncio.sleep(0)  # who waits for it is told before the log
@@ -226,12 +232,21 @@ class Tasks:
         task.over.set()
         task.ended.set()
 
-    async def _stop(self, task: Task) -> None:
+    async def _stop(self, task: Task, why: QrmiError) -> None:
+        """Ask the vendor; what is not submitted yet never will be, and whoever waits for that reads *why*."""
+        if task.turn is not None:
+            if not task.turn.done():
+                task.turn.set_exception(why)
+            return
+        task.is_unwanted = True
         asking = task.sending or task.submission
         if asking is not None and not asking.done():
             await asyncio.wait([asking], timeout=ANSWER_S)
         if not task.state.status.is_terminal and not task.ended.is_set() and task.vendor_id is not None:
-            await self._vendor(task).call("task_stop", task.vendor_id)
+            if task.stopping is None or task.stopping.done():
+                task.stopping = asyncio.create_task(self._vendor(task).call("task_stop", task.vendor_id))
+            await asyncio.wait([task.stopping])
+            task.stopping.result()
             task.nudge.set()
 
     def _vendor(self, task: Task) -> Vendor:

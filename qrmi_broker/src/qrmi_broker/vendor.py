@@ -80,6 +80,8 @@ class Vendor:
     """Why nothing new is given, if so."""
     _work: _Line = field(init=False)
     """What leases and tasks need. None of it is refused: users have so many lanes, and so many submissions at once."""
+    _submissions: _Line = field(init=False)
+    """Those that hang keep no lease from its end."""
     _looks: _Line = field(init=False)
     """What becomes of tasks: of ten thousand, none keeps a lease from its end."""
     _questions: _Line = field(init=False)
@@ -94,6 +96,7 @@ class Vendor:
 
     def __attrs_post_init__(self) -> None:
         self._work = _Line(Threads(self.name), math.inf)
+        self._submissions = _Line(Threads(f"{self.name}-sent"), math.inf)
         self._looks = _Line(Threads(f"{self.name}-watched", most=_FEW_THREADS), MOST_WATCHING)
         self._questions = _Line(Threads(f"{self.name}-asked", most=_FEW_THREADS), MOST_QUESTIONS)
         self._local = Threads(f"{self.name}-local", most=2)
@@ -184,7 +187,8 @@ class Vendor:
             ResourceUnavailable: no answer in time. Whether the call had an effect is open.
             BackendFault: the backend raised or returned what the contract does not allow; the same.
         """
-        return await self._visited(self._work, verb, lambda visit: visit.call(verb, *args, **facts), answer_s)
+        line = self._submissions if verb == "task_start" else self._work
+        return await self._visited(line, verb, lambda visit: visit.call(verb, *args, **facts), answer_s)
 
     async def look(self, what: str, work: Callable[[Visit], Any]) -> Any:
         """Several calls about a task in one walk to a thread: *what* names them. Raises as `call` and *work* do."""
