@@ -50,3 +50,27 @@ def test_an_acquire_without_end_is_looked_up_at_its_limit(monkeypatch):
     is_open, took_s = asyncio.run(may_be_open())
     assert is_open
     assert LIMIT_S <= took_s < 10
+
+
+def test_an_administrator_need_not_wait_for_an_acquire_without_end():
+    """Who has seen at the vendor that nothing is open would wait for the limit all the same."""
+
+    async def may_be_open() -> bool:
+        one = lease()
+        one.grant.limit_at, one.grant.is_forced = time.monotonic() + 60, True
+        one.opening = asyncio.create_task(asyncio.sleep(60))
+        async with asyncio.timeout(10):
+            return await session.may_be_open(one)
+
+    assert asyncio.run(may_be_open())
+
+
+def test_a_clock_that_jumps_forward_takes_no_time_from_a_lease(monkeypatch):
+    """The end that the scheduler lists would seem to be now, and an empty list would then end the lease."""
+    grant, now = lease().grant, time.time()
+    grant.lives(now + 7200)
+    before = grant.limit_at
+    monkeypatch.setattr(time, "time", lambda: now + 7199)
+    grant.lives(now + 7200)
+
+    assert before <= grant.limit_at

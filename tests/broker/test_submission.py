@@ -12,7 +12,7 @@ from qrmi_broker import submission
 from qrmi_broker.lease import LeaseState
 from qrmi_broker.submission import Submitter
 from qrmi_broker.task import Task
-from qrmi_core import AuthenticationFailed, OutcomeUnknown, QrmiError
+from qrmi_core import AuthenticationFailed, NotOffered, OutcomeUnknown, QrmiError, ResourceUnavailable
 
 
 class Vendor:
@@ -64,3 +64,33 @@ def test_a_refusal_counts_unless_an_earlier_try_may_have_been_done(monkeypatch, 
         asyncio.run(submitter._send(task, SimpleNamespace(state=LeaseState.ACTIVE)))
 
     assert is_known is submitter.written_off
+
+
+def a_task(**facts: Any) -> Task:
+    """One of a few bytes."""
+    return Task(id="t", resource="fez", uid=1, key="k", kind="script", digest="", size_bytes=0, fence=1, **facts)
+
+
+def test_nothing_is_sent_again_after_the_end_of_its_lease(monkeypatch):
+    """It would run beside the next holder of the lane, and nobody would stop it."""
+    monkeypatch.setattr(submission, "_RESEND_S", (0.0, 0.0))
+    starts: list[Any] = [ResourceUnavailable("fez", "away"), "sent again"]
+    submitter = Submissions(ledger=None, vendors={"fez": Vendor(task_start=starts, find_task=[None])}, spool=None)
+    with pytest.raises(ResourceUnavailable, match="away"):
+        asyncio.run(submitter._send(a_task(), SimpleNamespace(state=LeaseState.RELEASING)))
+
+    assert ["sent again"] == starts
+    assert submitter.written_off is True
+
+
+@pytest.mark.parametrize("is_leased", [True, False])
+def test_after_a_restart_only_a_task_with_a_lease_is_sent(is_leased):
+    """The same, where the broker died before it knew whether the vendor has it."""
+    vendor = Vendor(task_start=["found"], find_task=[NotOffered("fez", "find_task")])
+    ledger = SimpleNamespace(read=lambda work: is_leased)
+    submitter = Submissions(ledger=ledger, vendors={"fez": vendor}, spool=None)
+    if is_leased:
+        assert "found" == asyncio.run(submitter._found_or_sent(a_task(payload=b"{}"), vendor))
+    else:
+        with pytest.raises(NotOffered):
+            asyncio.run(submitter._found_or_sent(a_task(payload=b"{}"), vendor))

@@ -96,7 +96,7 @@ class Submitter:
                 _log.error("task.outcome_unknown", task_id=task.id, resource=task.resource)
                 await self.ledger.surely(lambda db: records.end_task(db, task, TaskRecord.OUTCOME_UNKNOWN, _DIED))
                 break
-            except QrmiError as exc:
+            except (QrmiError, LedgerUnavailable) as exc:
                 _log.warning("task.unresolved", task_id=task.id, error=str(exc))
                 await asyncio.sleep(next(cadence))
         if task.vendor_id is None:
